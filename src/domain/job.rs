@@ -1,0 +1,292 @@
+//! Jobs, their states, and the one function that decides what follows an attempt.
+//!
+//! ```text
+//!            enqueue                claim                    settle: done
+//!   (new) ───────────▶ ready ────────────────▶ running ─────────────────────▶ done
+//!     │                 ▲  ▲                    │  │  └─ attempts used up ───▶ dead
+//!     │ run_at later    │  └── drained, reaped ─┘  └──── cancel ────────────▶ cancelled
+//!     └──▶ scheduled ───┘ promote                │
+//!              ▲──────────── failed, to retry ───┘
+//! ```
+//!
+//! A state is where the row is (see `migrations/`): `ready`, `scheduled` and `running` are three tables, the
+//! other three a column of the history.
+
+use super::{
+    failure::Failure,
+    ids::{BusinessId, CallSid, InstanceId, JobId, RecordingSid},
+    lease::LeaseId,
+    retry::RetryPolicy,
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr, time::Duration};
+
+/// What is to be done with a recording. A new kind is a variant here and a handler in `actors/job_types`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobType {
+    /// Fetch the recording and store it.
+    #[default]
+    DownloadOnly,
+}
+
+impl JobType {
+    pub const ALL: [Self; 1] = [Self::DownloadOnly];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DownloadOnly => "download_only",
+        }
+    }
+}
+
+impl fmt::Display for JobType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("job_type must be one of: download_only")]
+pub struct UnknownJobType;
+
+impl FromStr for JobType {
+    type Err = UnknownJobType;
+
+    fn from_str(text: &str) -> Result<Self, UnknownJobType> {
+        Self::ALL.into_iter().find(|t| t.as_str() == text).ok_or(UnknownJobType)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    Ready,
+    Scheduled,
+    Running,
+    Done,
+    Cancelled,
+    Dead,
+}
+
+impl JobState {
+    pub const ALL: [Self; 6] =
+        [Self::Ready, Self::Scheduled, Self::Running, Self::Done, Self::Cancelled, Self::Dead];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Scheduled => "scheduled",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("state must be one of: ready, scheduled, running, done, cancelled, dead")]
+pub struct UnknownJobState;
+
+impl FromStr for JobState {
+    type Err = UnknownJobState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownJobState> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text).ok_or(UnknownJobState)
+    }
+}
+
+/// Order among the ready jobs of one business: 0 runs first, 9 last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "i16", into = "i16")]
+pub struct Priority(i16);
+
+impl Priority {
+    /// What a job gets that names none.
+    pub const NORMAL: Self = Self(5);
+
+    pub fn get(self) -> i16 {
+        self.0
+    }
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self::NORMAL
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("priority must be a whole number from 0 (runs first) to 9")]
+pub struct InvalidPriority;
+
+impl TryFrom<i16> for Priority {
+    type Error = InvalidPriority;
+
+    fn try_from(value: i16) -> Result<Self, InvalidPriority> {
+        if (0..=9).contains(&value) { Ok(Self(value)) } else { Err(InvalidPriority) }
+    }
+}
+
+impl From<Priority> for i16 {
+    fn from(p: Priority) -> i16 {
+        p.0
+    }
+}
+
+/// A job as its caller asks for it; every field was checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    pub business_id: BusinessId,
+    pub call_sid: CallSid,
+    /// With the recording known, a call may have one live job for each; else one for the call.
+    pub recording_sid: Option<RecordingSid>,
+    /// Already put right by [`super::recording_url`].
+    pub recording_url: String,
+    pub job_type: JobType,
+    pub priority: Priority,
+    /// Not before this time; `None` is now.
+    pub run_at: Option<DateTime<Utc>>,
+}
+
+/// What enqueueing one job came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Enqueued {
+    pub id: JobId,
+    pub state: JobState,
+    /// The job was there already (live, or its recording is stored): nothing was added.
+    pub deduplicated: bool,
+}
+
+/// A job with its slot and lease: the right to process it now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimedJob {
+    pub id: JobId,
+    pub lease: LeaseId,
+    pub business_id: BusinessId,
+    pub call_sid: CallSid,
+    pub recording_sid: Option<RecordingSid>,
+    pub recording_url: String,
+    pub job_type: JobType,
+    /// Counts from 1.
+    pub attempt: u16,
+    pub max_attempts: u16,
+    /// Slots of this business in use right after the claim, over the whole fleet, and its limit.
+    pub running: i32,
+    pub max_slots: i32,
+}
+
+/// A file that is wholly in storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecording {
+    /// Where, below the storage URL.
+    pub storage_key: String,
+    pub bytes: u64,
+    pub sha256: [u8; 32],
+    pub content_type: &'static str,
+}
+
+/// How an attempt ended, as the worker saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AttemptResult {
+    Stored(StoredRecording),
+    Failed(Failure),
+    /// Ended by a drain before it had a result: the attempt does not count.
+    Interrupted,
+}
+
+/// What the queue is told about an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Disposition {
+    Done(StoredRecording),
+    /// Try again after this time.
+    Retry {
+        delay: Duration,
+        failure: Failure,
+    },
+    /// No attempt is left, or none can help.
+    Dead {
+        failure: Failure,
+    },
+    /// Ready again at once, the attempt not counted.
+    HandBack,
+}
+
+impl Disposition {
+    /// The only place where the future of a job is decided after an attempt (incident 14: two writers of one state).
+    ///
+    /// `spread` is a random number from 0 to 1; see [`RetryPolicy::delay`].
+    pub fn after(
+        result: AttemptResult,
+        attempt: u16,
+        max_attempts: u16,
+        policy: &RetryPolicy,
+        spread: f64,
+    ) -> Self {
+        match result {
+            AttemptResult::Stored(recording) => Self::Done(recording),
+            AttemptResult::Interrupted => Self::HandBack,
+            AttemptResult::Failed(failure) if attempt >= max_attempts || !failure.can_pass() => {
+                Self::Dead { failure }
+            }
+            AttemptResult::Failed(failure) => {
+                Self::Retry { delay: policy.delay(attempt, &failure, spread), failure }
+            }
+        }
+    }
+}
+
+/// The fenced report of one attempt: it counts only while its lease is held.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settlement {
+    pub job: JobId,
+    pub lease: LeaseId,
+    pub disposition: Disposition,
+}
+
+/// A job as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JobView {
+    pub id: JobId,
+    pub business_id: BusinessId,
+    pub call_sid: CallSid,
+    pub recording_sid: Option<RecordingSid>,
+    pub job_type: JobType,
+    pub state: JobState,
+    pub attempt: u16,
+    pub max_attempts: u16,
+    pub priority: Priority,
+    pub run_at: Option<DateTime<Utc>>,
+    pub enqueued_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub last_error: Option<LastError>,
+    /// Which process holds it, or held it last.
+    pub instance: Option<InstanceId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastError {
+    pub code: String,
+    pub message: String,
+}
+
+/// Which jobs to list. Newest first; pages go on from the last id seen.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    pub state: Option<JobState>,
+    pub business_id: Option<BusinessId>,
+    pub call_sid: Option<CallSid>,
+    /// Only jobs with a smaller id.
+    pub after: Option<JobId>,
+    /// 1 to 1,000.
+    pub limit: u16,
+}

@@ -1,0 +1,18 @@
+//! The rules, without any I/O: no tokio, no actix, no sqlx.
+//!
+//! Read in this order: [`ids`] (what things are called), [`job`] (what is moved, and its states), [`failure`] and
+//! [`retry`] (what happens when it does not work), [`slots`] (how businesses take turns), then the checks
+//! ([`audio`], [`recording_url`]) and [`ports`], the traits that the edges implement.
+
+pub mod audio;
+pub mod failure;
+pub mod faults;
+pub mod ids;
+pub mod job;
+pub mod lease;
+pub mod migration;
+pub mod ports;
+pub mod recording_url;
+pub mod retry;
+pub mod slots;
+pub mod text;

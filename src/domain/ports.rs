@@ -1,0 +1,270 @@
+//! What the actors, routes and commands need from the edges. Each trait has one real implementation, in `store/` or
+//! `adapters/`; all of them are called on the I/O runtime only (see `actors/mod.rs`).
+//!
+//! A method is one atomic step: it happens wholly or not at all, and may be called again after any error.
+
+use super::text::clean;
+use super::{
+    failure::Failure,
+    ids::{BusinessId, InstanceId, JobId, RecordingSid},
+    job::{ClaimedJob, Disposition, Enqueued, JobFilter, JobView, NewJob, Settlement},
+    lease::{Holder, LeaseId, WorkerLife},
+    migration::{AppliedMigration, LockTry, MigrationFailure, SchemaVersions, Version},
+    text::clean,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::{fmt, pin::Pin, time::Duration};
+
+/// The database did not do what was asked. The text is clean: no address, no credentials, no row's content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("database: {message}")]
+pub struct StoreError {
+    /// PostgreSQL's five characters, where it answered at all.
+    pub sqlstate: Option<String>,
+    pub message: String,
+}
+
+impl StoreError {
+    pub fn new(sqlstate: Option<String>, message: impl AsRef<str>) -> Self {
+        Self { sqlstate, message: clean(message.as_ref()) }
+    }
+}
+
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Where jobs come in and are looked at: the API, the webhooks and the command line.
+#[async_trait]
+pub trait JobBook: Send + Sync {
+    /// All or nothing; the answers stand in the order of the jobs.
+    async fn enqueue(&self, jobs: &[NewJob]) -> StoreResult<Vec<Enqueued>>;
+    async fn job(&self, id: JobId) -> StoreResult<Option<JobView>>;
+    async fn jobs(&self, filter: &JobFilter) -> StoreResult<Vec<JobView>>;
+    /// Tells the fleet that jobs came in. A hint, never the truth: the doorbell's row is.
+    async fn ring(&self) -> StoreResult<()>;
+    /// One cheap query, for readiness.
+    async fn ping(&self) -> StoreResult<()>;
+}
+
+/// What one claim may take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimRequest {
+    pub instance: InstanceId,
+    /// The free workers of this process; a claim never takes more jobs than these.
+    pub workers: Vec<WorkerLife>,
+    /// Where the last claim left the ring; businesses after it come first.
+    pub cursor: i64,
+    /// Jobs a turn and unit of weight, see [`super::slots`].
+    pub quantum: u16,
+    /// How long an attempt may take before the reaper takes it for lost.
+    pub lease_for: Duration,
+    /// Doorbell rows that are read first, in the same transaction.
+    pub drain_limit: u32,
+    /// Slots of a business that is met for the first time.
+    pub default_max_slots: i32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Claimed {
+    /// With the worker that each was claimed for.
+    pub jobs: Vec<(WorkerLife, ClaimedJob)>,
+    /// Where the next claim begins.
+    pub cursor: i64,
+    /// Doorbell rows that were read.
+    pub bells: u32,
+}
+
+/// A job whose attempt ended without a report of its worker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reclaimed {
+    pub job: JobId,
+    pub business_id: BusinessId,
+    pub call_sid: String,
+    /// How it goes on: ready again, scheduled, or dead.
+    pub disposition: Disposition,
+}
+
+/// A lease of this instance, as the database has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldLease {
+    pub job: JobId,
+    pub lease: LeaseId,
+    pub life: WorkerLife,
+}
+
+/// A process as the fleet sees it. `actors` is what `status` shows of its tree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceInfo {
+    pub instance: InstanceId,
+    pub host: String,
+    pub pid: u32,
+    pub roles: Vec<String>,
+    pub version: String,
+    pub workers: u16,
+    pub draining: bool,
+    pub actors: Vec<ActorInfo>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorInfo {
+    pub actor: String,
+    pub generation: u64,
+    /// `up`, `restarting`, `waiting` (for the schema), `stopped`.
+    pub state: String,
+}
+
+/// The claiming side: slots, leases, and the end of attempts. Only the slot manager claims and settles.
+#[async_trait]
+pub trait Dispatch: Send + Sync {
+    /// Reads the doorbell, then claims jobs with their slots. Never waits for another claimer.
+    async fn claim(&self, request: &ClaimRequest) -> StoreResult<Claimed>;
+    /// Ends attempts and frees their slots. Returns the leases that were still held: a result whose lease is missing
+    /// there came too late and was dropped.
+    async fn settle(&self, settlements: &[Settlement]) -> StoreResult<Vec<LeaseId>>;
+    async fn held(&self, instance: InstanceId) -> StoreResult<Vec<HeldLease>>;
+    /// Says that this instance lives; registers it the first time.
+    async fn beat(&self, info: &InstanceInfo) -> StoreResult<()>;
+    /// After the last lease was settled or handed back.
+    async fn deregister(&self, instance: InstanceId) -> StoreResult<()>;
+    /// Takes back what one life of a worker held, as a failed attempt (or, with `None`, unburnt).
+    async fn reclaim(&self, holder: Holder, failure: Option<&Failure>) -> StoreResult<Vec<Reclaimed>>;
+}
+
+/// What time brings back. Every process may call these at any time; they share the work.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// Takes back the leases of instances that have not beaten for `beat_ttl`, and those past their deadline.
+    async fn reap(&self, beat_ttl: Duration, limit: u32) -> StoreResult<Vec<Reclaimed>>;
+    /// Makes due jobs ready.
+    async fn promote(&self, limit: u32) -> StoreResult<Promoted>;
+    /// Creates the partitions of the days to come and drops those older than `keep`. Returns (created, dropped).
+    async fn rotate_history(&self, keep: Duration) -> StoreResult<(u32, u32)>;
+    /// Businesses that have ready jobs but are not marked so; must be 0. Those found are marked.
+    async fn heal_stranded(&self) -> StoreResult<u64>;
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Promoted {
+    pub count: u32,
+    /// When the earliest of those still scheduled is due, in the database's time from now; zero when overdue.
+    pub next_due_in: Option<Duration>,
+}
+
+/// Hears the bells that other processes ring. One connection of its own, see `MIGRATION_DATABASE_URL`.
+#[async_trait]
+pub trait Bells: Send + Sync {
+    async fn listen(&self) -> StoreResult<Box<dyn BellEar>>;
+}
+
+#[async_trait]
+pub trait BellEar: Send {
+    /// Waits for the next bell. An error ends this ear: listen again, and take it that a bell was missed.
+    async fn hear(&mut self) -> StoreResult<()>;
+}
+
+/// The migration gate's side of the database: one dedicated connection, never pooled.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// Opens the connection that will hold the lock.
+    async fn open(&self) -> Result<Box<dyn GateSession>, MigrationFailure>;
+    /// The schema as it stands, by the ordinary pool; 0 for an empty database.
+    async fn versions(&self) -> StoreResult<SchemaVersions>;
+}
+
+/// Dropping it closes the connection, and with it the lock.
+#[async_trait]
+pub trait GateSession: Send {
+    /// One try; never blocks on the lock, never leaves a transaction open.
+    async fn try_lock(&mut self) -> Result<LockTry, MigrationFailure>;
+    /// Applies the next pending migration, if any; fails when the lock is no longer held.
+    async fn apply_next(&mut self) -> Result<Option<AppliedMigration>, MigrationFailure>;
+    /// The newest version applied.
+    async fn version(&mut self) -> Result<Version, MigrationFailure>;
+    /// Gives the lock back (an answer of "was not held" is an error) and closes the connection.
+    async fn close(self: Box<Self>) -> Result<(), MigrationFailure>;
+}
+
+/// A recording on its way in: the body's bytes, in order.
+pub type MediaStream = Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, Failure>> + Send>>;
+
+pub struct Media {
+    /// Announced by `Content-Length`, where it was.
+    pub length: Option<u64>,
+    pub stream: MediaStream,
+}
+
+impl fmt::Debug for Media {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Media").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+/// The telephony provider.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Asks for a recording's media. Every answer but a success is a [`Failure`].
+    async fn fetch(&self, recording_url: &str, recording: Option<&RecordingSid>) -> Result<Media, Failure>;
+}
+
+/// Where recordings go.
+#[async_trait]
+pub trait Storage: Send + Sync {
+    /// Starts a file that nobody sees yet.
+    async fn begin(&self, key: &str) -> Result<Box<dyn Upload>, Failure>;
+    /// Can a file be written, read back and removed? Asked at start, so that a wrong address says so then.
+    async fn check(&self) -> Result<(), Failure>;
+}
+
+/// A file being written aside. Dropping it without [`Upload::commit`] leaves nothing under the final name.
+#[async_trait]
+pub trait Upload: Send {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), Failure>;
+    /// The file is whole: from now on it is seen, under its final name, at once.
+    async fn commit(self: Box<Self>) -> Result<(), Failure>;
+    async fn abort(self: Box<Self>);
+}
+
+/// Time and randomness, so that tests can choose them.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> DateTime<Utc>;
+    /// From 0 to 1.
+    fn random(&self) -> f64;
+}
+
+/// What `status` prints.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FleetStatus {
+    pub instances: Vec<InstanceStatus>,
+    pub slots_in_use: i64,
+    pub backlog: Backlog,
+    pub oldest_ready: Option<DateTime<Utc>>,
+    pub schema: SchemaVersions,
+    pub lock_holder: Option<super::migration::LockHolder>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InstanceStatus {
+    #[serde(flatten)]
+    pub info: InstanceInfo,
+    pub started_at: DateTime<Utc>,
+    /// Since its last beat, by the database's clock, in milliseconds.
+    pub beat_age_ms: i64,
+}
+
+/// Jobs by state, from kept counters: never counted over the backlog.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Backlog {
+    pub ready: i64,
+    pub scheduled: i64,
+    pub running: i64,
+    pub done: i64,
+    pub cancelled: i64,
+    pub dead: i64,
+}
+
+#[async_trait]
+pub trait FleetView: Send + Sync {
+    async fn fleet_status(&self) -> StoreResult<FleetStatus>;
+}

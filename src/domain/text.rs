@@ -1,0 +1,54 @@
+//! Text from outside, made fit for a log line, an error or a page.
+
+/// The longest error text that is kept or logged, in characters.
+pub const MAX_CHARS: usize = 200;
+
+/// `text` without control characters (each becomes a space), without URLs' queries and user info, cut at
+/// [`MAX_CHARS`].
+pub fn clean(text: &str) -> String {
+    let words = text.split(|c: char| c.is_control() || c == ' ').filter(|w| !w.is_empty()).map(without_url_secrets);
+    let mut line = String::with_capacity(text.len().min(MAX_CHARS));
+    for word in words {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word);
+    }
+    if line.chars().count() > MAX_CHARS {
+        line = line.chars().take(MAX_CHARS - 1).chain(['…']).collect();
+    }
+    line
+}
+
+/// `scheme://user:pass@host/path?query` as `scheme://host/path`; any other word as it is.
+fn without_url_secrets(word: &str) -> String {
+    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let authority_end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_end);
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_never_survive() {
+        assert_eq!(clean("a\nb\r\n\u{1b}[31mc\u{0}"), "a b [31mc");
+    }
+
+    #[test]
+    fn urls_lose_their_credentials_and_queries() {
+        assert_eq!(
+            clean("error for postgres://me:secret@db:5432/app?password=x (https://h/p?token=y)"),
+            "error for postgres://db:5432/app (https://h/p"
+        );
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_200_characters() {
+        assert_eq!(clean(&"é".repeat(500)).chars().count(), MAX_CHARS);
+    }
+}
