@@ -3,7 +3,6 @@
 //!
 //! A method is one atomic step: it happens wholly or not at all, and may be called again after any error.
 
-use super::text::clean;
 use super::{
     failure::Failure,
     ids::{BusinessId, InstanceId, JobId, RecordingSid},
