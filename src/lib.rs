@@ -3,4 +3,5 @@
 #[cfg(not(panic = "unwind"))]
 compile_error!("callspool supervises actors that panic: build it with panic = \"unwind\"");
 
+pub mod actors;
 pub mod domain;

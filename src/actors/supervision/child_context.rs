@@ -1,0 +1,176 @@
+//! What a child gets from its supervisor.
+
+use super::life::{ChildId, Exit, Life};
+use crate::domain::faults::{FaultKind, Faults};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, SpawnHandle, fut::wrap_future};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{runtime::Handle, task::AbortHandle};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
+
+/// The identity, the I/O and the end of one life. Cheap to clone; every clone is the same life.
+#[derive(Debug, Clone)]
+pub struct ChildContext {
+    life: Life,
+    /// Cancelled when this child is to finish what it has and stop.
+    drain: CancellationToken,
+    /// Cancelled when the whole process begins to stop: nothing new is to be taken in.
+    shutdown: CancellationToken,
+    io: Handle,
+    /// All I/O of this life; the supervisor waits for it before it reclaims.
+    tasks: TaskTracker,
+    error: Arc<Mutex<Option<String>>>,
+    faults: Faults,
+}
+
+impl ChildContext {
+    pub(super) fn new(
+        child: ChildId,
+        generation: u64,
+        shutdown: CancellationToken,
+        io: Handle,
+        faults: Faults,
+    ) -> Self {
+        Self {
+            life: Life { child, generation },
+            drain: CancellationToken::new(),
+            shutdown,
+            io,
+            tasks: TaskTracker::new(),
+            error: Arc::default(),
+            faults,
+        }
+    }
+
+    pub fn life(&self) -> &Life {
+        &self.life
+    }
+
+    pub fn shutting_down(&self) -> bool {
+        self.shutdown.is_cancelled()
+    }
+
+    /// Stops the actor with an error. (An ordinary `ctx.stop()` is a normal exit.)
+    pub fn fail(&self, ctx: &mut impl ActorContext, why: impl Into<String>) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.into());
+        ctx.stop();
+    }
+
+    /// Runs `future` on the I/O runtime and then `then` in the actor. When the actor ends first, the future is aborted
+    /// and `then` never runs. A panic in the future ends the child.
+    pub fn spawn_io<A, F>(
+        &self,
+        ctx: &mut Context<A>,
+        future: F,
+        then: impl FnOnce(&mut A, F::Output, &mut Context<A>) + 'static,
+    ) -> IoTask
+    where
+        A: Actor<Context = Context<A>>,
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let (faults, child) = (self.faults.clone(), self.life.child.clone());
+        let task = self.io.spawn(self.tasks.track_future(async move {
+            let fault = faults.hit(&child, "io");
+            (future.await, fault)
+        }));
+        let abort = task.abort_handle();
+        let this = self.clone();
+        ctx.spawn(wrap_future(AbortOnDropHandle::new(task)).map(
+            move |joined, actor: &mut A, ctx: &mut Context<A>| match joined {
+                Ok((output, None)) => then(actor, output, ctx),
+                Ok((_, Some(fault))) => this.give_in(fault, ctx),
+                Err(error) if error.is_panic() => this.fail(ctx, "an I/O task panicked"),
+                Err(_) => {}
+            },
+        ));
+        IoTask(abort)
+    }
+
+    /// Runs `then` once, when this child is to drain.
+    pub fn on_drain<A>(&self, ctx: &mut Context<A>, then: impl FnOnce(&mut A, &mut Context<A>) + 'static)
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let token = self.drain.clone();
+        ctx.spawn(wrap_future(token.cancelled_owned()).map(move |(), actor: &mut A, ctx: &mut Context<A>| {
+            then(actor, ctx);
+        }));
+    }
+
+    /// Runs `then` once, when the whole process begins to stop.
+    pub fn on_shutdown<A>(&self, ctx: &mut Context<A>, then: impl FnOnce(&mut A, &mut Context<A>) + 'static)
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let token = self.shutdown.clone();
+        ctx.spawn(wrap_future(token.cancelled_owned()).map(move |(), actor: &mut A, ctx: &mut Context<A>| {
+            then(actor, ctx);
+        }));
+    }
+
+    /// A timer that also passes by the `timer` place of the fault rules.
+    pub fn run_later<A>(
+        &self,
+        ctx: &mut Context<A>,
+        wait: Duration,
+        then: impl FnOnce(&mut A, &mut Context<A>) + 'static,
+    ) -> SpawnHandle
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let this = self.clone();
+        ctx.run_later(wait, move |actor, ctx| {
+            if this.survives("timer", ctx) {
+                then(actor, ctx);
+            }
+        })
+    }
+
+    /// A place where a test or the demo may make this child fail; `false`: it was told to, and is stopping.
+    pub fn survives(&self, place: &str, ctx: &mut impl ActorContext) -> bool {
+        let fault = self.faults.hit(&self.life.child, place);
+        if let Some(fault) = fault {
+            self.give_in(fault, ctx);
+        }
+        fault.is_none()
+    }
+
+    fn give_in(&self, fault: FaultKind, ctx: &mut impl ActorContext) {
+        match fault {
+            FaultKind::Stop => ctx.stop(),
+            FaultKind::Error | FaultKind::Panic => self.fail(ctx, "a fault was asked for"),
+        }
+    }
+
+    pub(super) fn begin_drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Waits until no I/O of this life runs any more.
+    pub(super) async fn io_ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// What an ordinary end of the actor means: an error when it said so.
+    pub(super) fn exit(&self) -> Exit {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Exit::Normal, Exit::Error)
+    }
+}
+
+/// I/O that was started by [`ChildContext::spawn_io`]. Dropping this does nothing; the actor owns the I/O.
+#[derive(Debug)]
+pub struct IoTask(AbortHandle);
+
+impl IoTask {
+    /// Ends it; its `then` never runs.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+}
