@@ -174,3 +174,18 @@ impl IoTask {
         self.0.abort();
     }
 }
+
+/// The hooks of a supervised actor: they do nothing, but a test may make them fail.
+macro_rules! hooks_for_faults {
+    () => {
+        fn stopping(&mut self, ctx: &mut Self::Context) -> actix::Running {
+            self.child.survives("stopping", ctx);
+            actix::Running::Stop
+        }
+
+        fn stopped(&mut self, ctx: &mut Self::Context) {
+            self.child.survives("stopped", ctx);
+        }
+    };
+}
+pub(crate) use hooks_for_faults;

@@ -27,6 +27,7 @@ mod roster;
 mod spec;
 mod supervisor;
 
+pub(crate) use child_context::hooks_for_faults;
 pub use child_context::{ChildContext, IoTask};
 pub use child_ref::{ChildRef, Outbox};
 pub use life::{ChildId, Exit, Life};
