@@ -1,2 +1,35 @@
-//! The actors.
+//! The actors: a control plane of messages and decisions. All of them live on the System's thread.
+//!
+//! ```text
+//! supervisor ─┬─ migration              tries the lock, migrates or skips, opens the gate
+//!             ├─ slot_manager           claims, settles, beats                                ┐
+//!             ├─ recording_worker-0…n   one download at a time each                           │ behind
+//!             ├─ listener               hears and rings bells                                 │ the gate
+//!             ├─ maintenance            due retries, dead instances, history                  ┘
+//!             └─ http                   routes, webhooks, health (in `crate::http`)
+//! ```
+//!
+//! | from | to | message |
+//! |---|---|---|
+//! | `migration` | `supervisor` | `OpenGate`: the schema fits |
+//! | `slot_manager` | `recording_worker` | `Assign`, `Settled`, `Announce`, `Interrupt` |
+//! | `recording_worker` | `slot_manager` | `WorkerReport` |
+//! | `listener`, `maintenance`, `http` | `slot_manager` | `Rung`: jobs may have come in |
+//! | `http` | `listener` | `JobsCameIn`: tell the others |
+//! | the process | `supervisor` | `Shutdown` |
+//!
+//! A message stands right above its handler, in the receiver's file; a report stands with its sender and travels
+//! through an `Outbox`, so a worker never imports its pool.
+//!
+//! No actor does I/O: no SQL, no file, no hashing. `ChildContext::spawn_io` runs it on the I/O runtime, where the pool,
+//! the HTTP client and the storage were made, and calls the actor back. A connection is bound to the runtime that
+//! opened it, and a runtime that goes takes its connections along.
+
+pub mod job_types;
+pub mod listener;
+pub mod maintenance;
+pub mod migration;
+pub mod recording_worker;
+pub mod slot_manager;
 pub mod supervision;
+pub mod supervisor;

@@ -5,7 +5,7 @@
 
 use super::{
     failure::Failure,
-    ids::{BusinessId, InstanceId, JobId, RecordingSid},
+    ids::{BusinessId, CallSid, InstanceId, JobId, RecordingSid},
     job::{ClaimedJob, Disposition, Enqueued, JobFilter, JobView, NewJob, Settlement},
     lease::{Holder, LeaseId, WorkerLife},
     migration::{AppliedMigration, LockTry, MigrationFailure, SchemaVersions, Version},
@@ -80,17 +80,19 @@ pub struct Claimed {
 pub struct Reclaimed {
     pub job: JobId,
     pub business_id: BusinessId,
-    pub call_sid: String,
+    pub call_sid: CallSid,
     /// How it goes on: ready again, scheduled, or dead.
     pub disposition: Disposition,
 }
 
 /// A lease of this instance, as the database has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldLease {
     pub job: JobId,
     pub lease: LeaseId,
     pub life: WorkerLife,
+    pub business_id: BusinessId,
+    pub call_sid: CallSid,
 }
 
 /// A process as the fleet sees it. `actors` is what `status` shows of its tree.

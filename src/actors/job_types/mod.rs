@@ -1,0 +1,32 @@
+//! What is done for each job type. Another type is a variant of [`JobType`], a file here, and a line in
+//! [`JobHandlers::get`].
+
+mod download_only;
+
+pub use download_only::DownloadOnly;
+
+use crate::domain::{
+    failure::Failure,
+    job::{ClaimedJob, JobType, StoredRecording},
+};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// One attempt at one job, on the I/O runtime. Dropping the future interrupts it: nothing half-done may be seen then.
+#[async_trait]
+pub trait JobHandler: Send + Sync {
+    async fn run(&self, job: &ClaimedJob) -> Result<StoredRecording, Failure>;
+}
+
+#[derive(Clone)]
+pub struct JobHandlers {
+    pub download_only: Arc<dyn JobHandler>,
+}
+
+impl JobHandlers {
+    pub fn get(&self, job_type: JobType) -> Arc<dyn JobHandler> {
+        match job_type {
+            JobType::DownloadOnly => Arc::clone(&self.download_only),
+        }
+    }
+}

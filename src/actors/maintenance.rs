@@ -1,0 +1,150 @@
+//! Maintenance: what time brings back. Due retries become ready, the jobs of dead instances return, history is
+//! rotated, and the invariants are checked. Every process does this; the steps share the work among them.
+
+use super::{
+    slot_manager::Rung,
+    supervision::{ChildContext, Outbox, hooks_for_faults},
+};
+use crate::domain::{
+    job::Disposition,
+    ports::{Clock, Promoted, Reclaimed, StoreError, Upkeep},
+};
+use actix::{Actor, ActorContext, Context};
+use std::{sync::Arc, time::Duration};
+
+/// Rows that one step moves at most; a full step is followed by another at once.
+const BATCH: u32 = 1_000;
+/// Between two looks for stranded businesses.
+const HEAL_INTERVAL: Duration = Duration::from_mins(1);
+
+#[derive(Clone)]
+pub struct MaintenanceDeps {
+    pub upkeep: Arc<dyn Upkeep>,
+    pub clock: Arc<dyn Clock>,
+    /// An instance that has not beaten for this long is dead.
+    pub beat_ttl: Duration,
+    pub reap_interval: Duration,
+    /// Longest wait between two looks for due jobs.
+    pub promote_interval: Duration,
+    pub history_keep: Duration,
+    pub history_interval: Duration,
+    pub slot_manager: Outbox<Rung>,
+}
+
+pub struct Maintenance {
+    child: ChildContext,
+    deps: MaintenanceDeps,
+}
+
+impl Maintenance {
+    pub fn new(child: ChildContext, deps: MaintenanceDeps) -> Self {
+        Self { child, deps }
+    }
+
+    /// `interval`, up to a tenth shorter, so that processes that started together drift apart.
+    fn jittered(&self, interval: Duration) -> Duration {
+        interval.mul_f64(1.0 - 0.1 * self.deps.clock.random())
+    }
+
+    fn promote(&mut self, ctx: &mut Context<Self>) {
+        let upkeep = Arc::clone(&self.deps.upkeep);
+        self.child.spawn_io(ctx, async move { upkeep.promote(BATCH).await }, |this, promoted, ctx| {
+            let wait = this.after_promote(promoted);
+            this.child.run_later(ctx, wait, Self::promote);
+        });
+    }
+
+    fn after_promote(&self, promoted: Result<Promoted, StoreError>) -> Duration {
+        let limit = self.jittered(self.deps.promote_interval);
+        match promoted {
+            Ok(Promoted { count, next_due_in }) => {
+                if count > 0 {
+                    self.deps.slot_manager.send(Rung);
+                }
+                // A job that is overdue and was not promoted is in another process's hands just now.
+                next_due_in.map_or(limit, |due| due.clamp(Duration::from_millis(10), limit))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "due jobs could not be promoted");
+                limit
+            }
+        }
+    }
+
+    fn reap(&mut self, ctx: &mut Context<Self>) {
+        let (upkeep, ttl) = (Arc::clone(&self.deps.upkeep), self.deps.beat_ttl);
+        self.child.spawn_io(ctx, async move { upkeep.reap(ttl, BATCH).await }, |this, reaped, ctx| {
+            let full = match reaped {
+                Ok(reaped) => {
+                    log_released(&reaped, "reaped");
+                    if !reaped.is_empty() {
+                        this.deps.slot_manager.send(Rung);
+                    }
+                    reaped.len() >= BATCH as usize
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "lost leases could not be reaped");
+                    false
+                }
+            };
+            let wait = if full { Duration::ZERO } else { this.jittered(this.deps.reap_interval) };
+            this.child.run_later(ctx, wait, Self::reap);
+        });
+    }
+
+    fn rotate_history(&mut self, ctx: &mut Context<Self>) {
+        let (upkeep, keep) = (Arc::clone(&self.deps.upkeep), self.deps.history_keep);
+        self.child.spawn_io(ctx, async move { upkeep.rotate_history(keep).await }, |this, rotated, ctx| {
+            match rotated {
+                Ok((0, 0)) => {}
+                Ok((created, dropped)) => tracing::info!(created, dropped, "history partitions rotated"),
+                Err(error) => tracing::warn!(%error, "history could not be rotated"),
+            }
+            this.child.run_later(ctx, this.jittered(this.deps.history_interval), Self::rotate_history);
+        });
+    }
+
+    fn heal(&mut self, ctx: &mut Context<Self>) {
+        let upkeep = Arc::clone(&self.deps.upkeep);
+        self.child.spawn_io(ctx, async move { upkeep.heal_stranded().await }, |this, healed, ctx| {
+            match healed {
+                Ok(0) => {}
+                Ok(businesses) => {
+                    tracing::error!(businesses, "businesses had ready jobs and were not marked so; marked now");
+                    this.deps.slot_manager.send(Rung);
+                }
+                Err(error) => tracing::warn!(%error, "stranded businesses could not be looked for"),
+            }
+            this.child.run_later(ctx, this.jittered(HEAL_INTERVAL), Self::heal);
+        });
+    }
+}
+
+/// The release lines of jobs that came back without a report of their worker.
+pub(super) fn log_released(reclaimed: &[Reclaimed], reason: &'static str) {
+    for Reclaimed { job, business_id, call_sid, disposition } in reclaimed {
+        let then = match disposition {
+            Disposition::Done(_) => "done",
+            Disposition::Retry { .. } => "scheduled",
+            Disposition::Dead { .. } => "dead",
+            Disposition::HandBack => "ready",
+        };
+        tracing::warn!(marker = "WORKER_RELEASE_SLOT", %call_sid, %business_id, reason, job_id = %job, then, "slot given back");
+    }
+}
+
+impl Actor for Maintenance {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        if self.child.survives("started", ctx) {
+            self.child.clone().on_drain(ctx, |_: &mut Self, ctx| ctx.stop());
+            self.rotate_history(ctx);
+            self.promote(ctx);
+            self.reap(ctx);
+            self.heal(ctx);
+        }
+    }
+
+    hooks_for_faults!();
+}

@@ -1,0 +1,272 @@
+//! The RecordingWorker: drives one job at a time, from [`Assign`] to the [`WorkerReport`] of how it ended.
+//!
+//! It keeps its report until the slot manager says that it is settled, so a slot manager that dies in between loses
+//! nothing: the next one asks ([`Announce`]) and is told again.
+
+use super::{
+    job_types::JobHandlers,
+    supervision::{ChildContext, IoTask, Outbox, hooks_for_faults},
+};
+use crate::domain::{
+    failure::{Failure, FailureCode},
+    ids::{BusinessId, CallSid},
+    job::{AttemptResult, ClaimedJob, Disposition, Settlement, StoredRecording},
+    lease::{LeaseId, WorkerLife},
+    ports::Clock,
+    retry::RetryPolicy,
+};
+use actix::{Actor, ActorContext, Context, Handler, Message};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// What a worker needs; the same for all of the pool.
+#[derive(Clone)]
+pub struct WorkerDeps {
+    pub handlers: JobHandlers,
+    pub clock: Arc<dyn Clock>,
+    pub retry: RetryPolicy,
+    /// Longest time that one attempt may take; shorter than the lease.
+    pub attempt_timeout: Duration,
+    pub reports: Outbox<WorkerReport>,
+}
+
+pub struct RecordingWorker {
+    child: ChildContext,
+    life: WorkerLife,
+    deps: WorkerDeps,
+    work: Work,
+    draining: bool,
+}
+
+enum Work {
+    Idle,
+    Busy {
+        job: Box<ClaimedJob>,
+        since: Instant,
+        task: IoTask,
+    },
+    /// The attempt ended and its slot is not free yet.
+    Unsettled(Ended),
+}
+
+/// What a worker does now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct WorkerReport {
+    pub life: WorkerLife,
+    /// The [`Announce`] that this answers; `None`: it comes of itself.
+    pub answering: Option<u64>,
+    pub doing: Doing,
+}
+
+#[derive(Debug)]
+pub enum Doing {
+    /// Free for a job.
+    Idle,
+    Busy(LeaseId),
+    Finished(Ended),
+    /// Draining, and has nothing: give it no more.
+    Leaving,
+    /// The job was meant for another life of this worker, or came while it was not free.
+    Refused(Box<ClaimedJob>),
+}
+
+/// An attempt that ended, with what its release is to say in the log.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    pub settlement: Settlement,
+    pub business_id: BusinessId,
+    pub call_sid: CallSid,
+}
+
+impl Ended {
+    pub fn new(job: &ClaimedJob, disposition: Disposition) -> Self {
+        Self {
+            settlement: Settlement { job: job.id, lease: job.lease, disposition },
+            business_id: job.business_id,
+            call_sid: job.call_sid.clone(),
+        }
+    }
+}
+
+impl RecordingWorker {
+    pub fn new(child: ChildContext, worker: u16, deps: WorkerDeps) -> Self {
+        let life = WorkerLife { worker, generation: child.life().generation };
+        Self { child, life, deps, work: Work::Idle, draining: false }
+    }
+
+    fn report(&self, answering: Option<u64>) {
+        let doing = match &self.work {
+            Work::Idle if self.draining => Doing::Leaving,
+            Work::Idle => Doing::Idle,
+            Work::Busy { job, .. } => Doing::Busy(job.lease),
+            Work::Unsettled(ended) => Doing::Finished(ended.clone()),
+        };
+        self.deps.reports.send(WorkerReport { life: self.life, answering, doing });
+    }
+
+    fn begin(&mut self, job: Box<ClaimedJob>, ctx: &mut Context<Self>) {
+        tracing::info!(
+            marker = "WORKER_PICKED",
+            job_type = %job.job_type,
+            call_sid = %job.call_sid,
+            business_id = %job.business_id,
+            recording_sid = job.recording_sid.as_ref().map(ToString::to_string),
+            attempt = job.attempt,
+            "recording picked"
+        );
+        let handler = self.deps.handlers.get(job.job_type);
+        let (claimed, limit) = (job.clone(), self.deps.attempt_timeout);
+        let attempt = async move {
+            tokio::time::timeout(limit, handler.run(&claimed)).await.unwrap_or_else(|_| {
+                Err(Failure::new(FailureCode::Timeout, format!("no result within {} s", limit.as_secs())))
+            })
+        };
+        let task = self.child.spawn_io(ctx, attempt, |this, result, _| {
+            this.end(result.map_or_else(AttemptResult::Failed, AttemptResult::Stored));
+        });
+        self.work = Work::Busy { job, since: Instant::now(), task };
+    }
+
+    /// The attempt has a result: decide what follows, say so once, and report it.
+    fn end(&mut self, result: AttemptResult) {
+        let Work::Busy { job, since, .. } = std::mem::replace(&mut self.work, Work::Idle) else { return };
+        let disposition =
+            Disposition::after(result, job.attempt, job.max_attempts, &self.deps.retry, self.deps.clock.random());
+        log_end(&job, &disposition, since.elapsed());
+        self.work = Work::Unsettled(Ended::new(&job, disposition));
+        self.report(None);
+    }
+
+    fn become_idle(&mut self, ctx: &mut Context<Self>) {
+        self.work = Work::Idle;
+        if self.draining {
+            self.report(None);
+            ctx.stop();
+        }
+    }
+}
+
+fn log_end(job: &ClaimedJob, disposition: &Disposition, took: Duration) {
+    match disposition {
+        Disposition::Done(StoredRecording { storage_key, bytes, .. }) => tracing::info!(
+            marker = "WORKER_DOWNLOAD_DONE",
+            call_sid = %job.call_sid,
+            file = storage_key.rsplit('/').next(),
+            bytes,
+            duration_ms = took.as_millis(),
+            "recording stored"
+        ),
+        Disposition::Retry { delay, failure } => tracing::warn!(
+            marker = "WORKER_JOB_FAILED",
+            call_sid = %job.call_sid,
+            reason = %failure.code,
+            r#type = %job.job_type,
+            retry_in = format_args!("{}ms", delay.as_millis()),
+            attempt = job.attempt,
+            detail = %failure.message,
+            "attempt failed"
+        ),
+        Disposition::Dead { failure } => tracing::error!(
+            marker = "WORKER_JOB_FAILED",
+            call_sid = %job.call_sid,
+            reason = %failure.code,
+            r#type = %job.job_type,
+            retry_in = "never",
+            attempt = job.attempt,
+            detail = %failure.message,
+            "job failed for good"
+        ),
+        Disposition::HandBack => {}
+    }
+}
+
+impl Actor for RecordingWorker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        if !self.child.survives("started", ctx) {
+            return;
+        }
+        self.child.clone().on_drain(ctx, |this: &mut Self, ctx| {
+            this.draining = true;
+            if matches!(this.work, Work::Idle) {
+                this.become_idle(ctx);
+            }
+        });
+        self.report(None);
+    }
+
+    hooks_for_faults!();
+}
+
+/// From the slot manager: process this job. Answered by reports.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Assign {
+    /// The life that the job was claimed for.
+    pub life: WorkerLife,
+    pub job: Box<ClaimedJob>,
+}
+
+impl Handler<Assign> for RecordingWorker {
+    type Result = ();
+
+    fn handle(&mut self, Assign { life, job }: Assign, ctx: &mut Context<Self>) {
+        if !self.child.survives("handler", ctx) {
+            return;
+        }
+        if life == self.life && matches!(self.work, Work::Idle) && !self.draining {
+            self.begin(job, ctx);
+        } else {
+            self.deps.reports.send(WorkerReport { life, answering: None, doing: Doing::Refused(job) });
+        }
+    }
+}
+
+/// From the slot manager: the report of this lease is settled, the slot is free.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Settled(pub LeaseId);
+
+impl Handler<Settled> for RecordingWorker {
+    type Result = ();
+
+    fn handle(&mut self, Settled(lease): Settled, ctx: &mut Context<Self>) {
+        if matches!(&self.work, Work::Unsettled(ended) if ended.settlement.lease == lease) {
+            self.become_idle(ctx);
+        }
+    }
+}
+
+/// From a slot manager that recovers: say what you do. The number tells answers to this question from older news.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Announce(pub u64);
+
+impl Handler<Announce> for RecordingWorker {
+    type Result = ();
+
+    fn handle(&mut self, Announce(question): Announce, _: &mut Context<Self>) {
+        self.report(Some(question));
+    }
+}
+
+/// From the slot manager, when this instance's beats fail: its leases may be given to others any moment, so stop
+/// working on them. The attempt does not count.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Interrupt;
+
+impl Handler<Interrupt> for RecordingWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: Interrupt, _: &mut Context<Self>) {
+        if let Work::Busy { task, .. } = &self.work {
+            task.abort();
+            self.end(AttemptResult::Interrupted);
+        }
+    }
+}

@@ -1,0 +1,530 @@
+//! The SlotManager: its process's only claimer. It claims jobs with their slots for the workers that are free, settles
+//! what they finished in batches, and beats.
+//!
+//! One step at a time is under way (see [`SlotManager::step`]): settle what is finished, then read the doorbell and
+//! claim for whoever is free then. What comes in meanwhile makes the next batch, so batches grow with the load and a
+//! lone job waits for nobody.
+//!
+//! It holds nothing that is not in the database or in a worker. After a restart, or an answer that did not arrive, it
+//! *recovers*: it reads this instance's leases, asks the workers what they do, and hands back the leases that no
+//! worker knows.
+
+use super::{
+    recording_worker::{Announce, Assign, Doing, Ended, Interrupt, RecordingWorker, Settled, WorkerReport},
+    supervision::{ChildContext, ChildRef, Roster, hooks_for_faults},
+};
+use crate::domain::{
+    ids::InstanceId,
+    job::{ClaimedJob, Disposition, Settlement},
+    lease::{LeaseId, WorkerLife},
+    ports::{ActorInfo, ClaimRequest, Claimed, Clock, Dispatch, HeldLease, InstanceInfo, StoreError, StoreResult},
+};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
+
+/// Doorbell rows that one claim reads.
+const DRAIN_LIMIT: u32 = 2_000;
+/// Results that one settlement carries.
+const SETTLE_LIMIT: usize = 1_000;
+/// An answer of the database that takes longer counts as lost.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Wait after an error of the database.
+const ERROR_PAUSE: Duration = Duration::from_millis(500);
+
+#[derive(Clone)]
+pub struct SlotManagerDeps {
+    pub dispatch: Arc<dyn Dispatch>,
+    pub clock: Arc<dyn Clock>,
+    pub roster: Roster,
+    /// The pool, by place; empty where this process is no worker: then it only beats.
+    pub workers: Vec<ChildRef<RecordingWorker>>,
+    pub identity: Identity,
+    pub limits: SlotLimits,
+}
+
+/// This process, as the fleet is told of it.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub instance: InstanceId,
+    pub host: String,
+    pub roles: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct SlotLimits {
+    /// Slots of a business that is met for the first time.
+    pub default_max_slots: i32,
+    /// Jobs a turn of the ring and unit of weight.
+    pub quantum: u16,
+    /// Between two looks for work that no bell announced; doubles up to `poll_max` while there is none.
+    pub poll_min: Duration,
+    pub poll_max: Duration,
+    pub lease: Duration,
+    pub beat_interval: Duration,
+    /// After this long without a beat the others take this instance for dead.
+    pub beat_ttl: Duration,
+}
+
+pub struct SlotManager {
+    child: ChildContext,
+    deps: SlotManagerDeps,
+    phase: Phase,
+    /// Counts recoveries; an answer to an older [`Announce`] is old news.
+    question: u64,
+    free: BTreeSet<WorkerLife>,
+    busy: HashMap<LeaseId, WorkerLife>,
+    /// Leases found at the recovery for which no worker has spoken yet; they are in `busy` too.
+    unclaimed: HashMap<LeaseId, HeldLease>,
+    finished: Vec<Finished>,
+    /// Where the last claim left the ring.
+    cursor: i64,
+    poll: Duration,
+    poll_timer: Option<SpawnHandle>,
+    /// Fires when half of the time is over after which the others take this instance for dead.
+    dead_man: Option<SpawnHandle>,
+    interrupted: bool,
+    draining: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Reading this instance's leases.
+    Recovering,
+    /// Nothing is under way.
+    Resting,
+    /// A step is under way; the flag: begin another right after it.
+    Stepping { again: bool },
+    /// Deregistering.
+    Leaving,
+}
+
+/// An attempt that is not settled yet, and the worker that waits for it, if one does.
+struct Finished {
+    worker: Option<WorkerLife>,
+    ended: Ended,
+}
+
+/// What one step came to; `None`: there was nothing to do.
+struct Step {
+    sent: Vec<Finished>,
+    settled: Option<StoreResult<Vec<LeaseId>>>,
+    /// The workers that the claim was for.
+    offered: Vec<WorkerLife>,
+    claimed: Option<StoreResult<Claimed>>,
+}
+
+impl SlotManager {
+    pub fn new(child: ChildContext, deps: SlotManagerDeps) -> Self {
+        // The ring is entered anywhere, so that claimers do not walk it in step.
+        #[expect(clippy::cast_possible_truncation, reason = "any place will do")]
+        let cursor = (deps.clock.random() * 1e6) as i64;
+        Self {
+            child,
+            phase: Phase::Recovering,
+            question: 0,
+            free: BTreeSet::new(),
+            busy: HashMap::new(),
+            unclaimed: HashMap::new(),
+            finished: Vec::new(),
+            cursor,
+            poll: deps.limits.poll_min,
+            poll_timer: None,
+            dead_man: None,
+            interrupted: false,
+            draining: false,
+            deps,
+        }
+    }
+
+    // --- recovery
+
+    /// Registers this instance, then learns what it holds and what its workers do.
+    fn recover(&mut self, ctx: &mut Context<Self>) {
+        self.phase = Phase::Recovering;
+        self.free.clear();
+        let (dispatch, info) = (Arc::clone(&self.deps.dispatch), self.info());
+        let look = async move {
+            answered(dispatch.beat(&info)).await?;
+            answered(dispatch.held(info.instance)).await
+        };
+        self.child.spawn_io(ctx, look, |this, held, ctx| match held {
+            Ok(held) => this.recovered(held, ctx),
+            Err(error) => {
+                tracing::warn!(%error, "slots cannot be read yet");
+                this.child.run_later(ctx, ERROR_PAUSE, Self::recover);
+            }
+        });
+    }
+
+    fn recovered(&mut self, held: Vec<HeldLease>, ctx: &mut Context<Self>) {
+        self.phase = Phase::Resting;
+        self.question += 1;
+        self.busy = held.iter().map(|lease| (lease.lease, lease.life)).collect();
+        self.unclaimed = held.into_iter().map(|lease| (lease.lease, lease)).collect();
+        for worker in &self.deps.workers {
+            worker.send(Announce(self.question));
+        }
+        self.beat_arrived(ctx);
+        self.step(ctx);
+    }
+
+    // --- what the workers say
+
+    fn hear(&mut self, WorkerReport { life, answering, doing }: WorkerReport) {
+        self.forget_older_lives(life);
+        match doing {
+            Doing::Idle => {
+                self.hand_back_unclaimed(life, answering);
+                if !self.busy.values().any(|busy| *busy == life) {
+                    self.free.insert(life);
+                }
+            }
+            Doing::Leaving => {
+                self.hand_back_unclaimed(life, answering);
+                self.free.remove(&life);
+            }
+            Doing::Busy(lease) => {
+                self.unclaimed.remove(&lease);
+            }
+            Doing::Finished(ended) => self.finish(Some(life), ended),
+            Doing::Refused(job) => self.finish(None, Ended::new(&job, Disposition::HandBack)),
+        }
+    }
+
+    /// What an earlier life of a worker held, the supervisor gave back before the next life began.
+    fn forget_older_lives(&mut self, life: WorkerLife) {
+        let older = |other: &WorkerLife| other.worker == life.worker && other.generation < life.generation;
+        self.free.retain(|other| !older(other));
+        self.busy.retain(|_, other| !older(other));
+        self.unclaimed.retain(|_, lease| !older(&lease.life));
+    }
+
+    /// A worker that has nothing answers our question: the leases that we found for it were never worked on.
+    fn hand_back_unclaimed(&mut self, life: WorkerLife, answering: Option<u64>) {
+        if answering != Some(self.question) {
+            return;
+        }
+        let orphans: Vec<HeldLease> =
+            self.unclaimed.extract_if(|_, lease| lease.life == life).map(|(_, lease)| lease).collect();
+        for HeldLease { job, lease, business_id, call_sid, .. } in orphans {
+            let settlement = Settlement { job, lease, disposition: Disposition::HandBack };
+            self.finish(None, Ended { settlement, business_id, call_sid });
+        }
+    }
+
+    fn finish(&mut self, worker: Option<WorkerLife>, ended: Ended) {
+        let lease = ended.settlement.lease;
+        self.unclaimed.remove(&lease);
+        // A report that answers a question may say again what is already on its way.
+        if !self.finished.iter().any(|finished| finished.ended.settlement.lease == lease) {
+            self.finished.push(Finished { worker, ended });
+        }
+    }
+
+    // --- the step
+
+    /// Settles what is finished and claims for the workers that are free then: two round trips, one after the other.
+    fn step(&mut self, ctx: &mut Context<Self>) {
+        match &mut self.phase {
+            Phase::Resting => {}
+            Phase::Stepping { again } => return *again = true,
+            Phase::Recovering | Phase::Leaving => return,
+        }
+        let claiming = !self.interrupted && !self.child.shutting_down();
+        let sent: Vec<Finished> = self.finished.drain(..self.finished.len().min(SETTLE_LIMIT)).collect();
+        let mut offered: Vec<WorkerLife> =
+            if claiming { std::mem::take(&mut self.free).into_iter().collect() } else { Vec::new() };
+        if sent.is_empty() && offered.is_empty() {
+            return self.leave_if_drained(ctx);
+        }
+        self.phase = Phase::Stepping { again: false };
+        let (dispatch, mut request) = (Arc::clone(&self.deps.dispatch), self.claim_request());
+        let step = async move {
+            let mut settled = None;
+            if !sent.is_empty() {
+                let settlements: Vec<Settlement> = sent.iter().map(|f| f.ended.settlement.clone()).collect();
+                settled = Some(answered(dispatch.settle(&settlements)).await);
+            }
+            if claiming && matches!(settled, Some(Ok(_))) {
+                offered.extend(sent.iter().filter_map(|f| f.worker));
+            }
+            let mut claimed = None;
+            if !offered.is_empty() {
+                request.workers.clone_from(&offered);
+                claimed = Some(answered(dispatch.claim(&request)).await);
+            }
+            Step { sent, settled, offered, claimed }
+        };
+        self.child.spawn_io(ctx, step, Self::stepped);
+    }
+
+    fn stepped(&mut self, Step { sent, settled, offered, claimed }: Step, ctx: &mut Context<Self>) {
+        let again = self.phase == Phase::Stepping { again: true };
+        self.phase = Phase::Resting;
+        let settle_failed = matches!(settled, Some(Err(_)));
+        match settled {
+            None => {}
+            Some(Ok(held)) => self.settled(&sent, &held.into_iter().collect()),
+            Some(Err(error)) => {
+                tracing::warn!(%error, results = sent.len(), "results could not be settled; trying again");
+                self.finished.splice(0..0, sent);
+            }
+        }
+        let mut bells = 0;
+        match claimed {
+            None => self.free.extend(offered),
+            Some(Ok(claimed)) => {
+                bells = claimed.bells;
+                self.claimed(claimed, offered);
+            }
+            Some(Err(error)) => {
+                // It may have been carried out all the same.
+                tracing::warn!(%error, "no claim; looking what this instance holds");
+                self.child.run_later(ctx, ERROR_PAUSE, Self::recover);
+                self.phase = Phase::Recovering;
+                return;
+            }
+        }
+        if settle_failed {
+            self.poll_in(ERROR_PAUSE, ctx);
+        } else if again || !self.finished.is_empty() || bells == DRAIN_LIMIT {
+            self.step(ctx);
+        } else {
+            self.poll_in(self.poll, ctx);
+            self.leave_if_drained(ctx);
+        }
+    }
+
+    fn settled(&mut self, sent: &[Finished], held: &HashSet<LeaseId>) {
+        for Finished { worker, ended } in sent {
+            let lease = ended.settlement.lease;
+            if held.contains(&lease) {
+                let reason = self.release_reason(&ended.settlement.disposition);
+                tracing::info!(
+                    marker = "WORKER_RELEASE_SLOT",
+                    call_sid = %ended.call_sid,
+                    business_id = %ended.business_id,
+                    reason,
+                    "slot released"
+                );
+            } else {
+                tracing::warn!(
+                    call_sid = %ended.call_sid,
+                    business_id = %ended.business_id,
+                    "a result came after its lease had ended, and was dropped"
+                );
+            }
+            self.busy.remove(&lease);
+            if let Some(life) = worker {
+                self.tell(*life, Settled(lease));
+                self.free.insert(*life);
+            }
+        }
+    }
+
+    fn release_reason(&self, disposition: &Disposition) -> &'static str {
+        match disposition {
+            Disposition::Done(_) => "success",
+            Disposition::Retry { .. } => "retry",
+            Disposition::Dead { .. } => "failed",
+            Disposition::HandBack if self.child.shutting_down() => "drained",
+            Disposition::HandBack => "reaped",
+        }
+    }
+
+    fn claimed(&mut self, Claimed { jobs, cursor, bells }: Claimed, offered: Vec<WorkerLife>) {
+        let found_work = bells > 0 || !jobs.is_empty();
+        self.poll =
+            if found_work { self.deps.limits.poll_min } else { (self.poll * 2).min(self.deps.limits.poll_max) };
+        self.cursor = cursor;
+        self.free.extend(offered);
+        for (life, job) in jobs {
+            self.assign(life, job);
+        }
+    }
+
+    fn assign(&mut self, life: WorkerLife, job: ClaimedJob) {
+        tracing::info!(
+            marker = "WORKER_SLOT_ACQUIRED",
+            call_sid = %job.call_sid,
+            business_id = %job.business_id,
+            running = job.running,
+            max_slots = job.max_slots,
+            "slot acquired"
+        );
+        self.free.remove(&life);
+        self.busy.insert(job.lease, life);
+        let back = Ended::new(&job, Disposition::HandBack);
+        if !self.tell(life, Assign { life, job: Box::new(job) }) {
+            self.busy.remove(&back.settlement.lease);
+            self.finish(None, back);
+        }
+    }
+
+    fn tell<M>(&self, life: WorkerLife, message: M) -> bool
+    where
+        M: Message<Result = ()> + Send + 'static,
+        RecordingWorker: Handler<M>,
+    {
+        self.deps.workers.get(usize::from(life.worker)).is_some_and(|worker| worker.send(message))
+    }
+
+    fn claim_request(&self) -> ClaimRequest {
+        let SlotLimits { quantum, lease, default_max_slots, .. } = self.deps.limits;
+        ClaimRequest {
+            instance: self.deps.identity.instance,
+            workers: Vec::new(),
+            cursor: self.cursor,
+            quantum,
+            lease_for: lease,
+            drain_limit: DRAIN_LIMIT,
+            default_max_slots,
+        }
+    }
+
+    /// Looks again after `wait`, unless something calls for a step before.
+    fn poll_in(&mut self, wait: Duration, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.poll_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let wait = wait.mul_f64(1.0 - 0.2 * self.deps.clock.random());
+        self.poll_timer = Some(self.child.run_later(ctx, wait, |this, ctx| {
+            this.poll_timer = None;
+            this.step(ctx);
+        }));
+    }
+
+    // --- the beat
+
+    fn info(&self) -> InstanceInfo {
+        let Identity { instance, host, roles } = self.deps.identity.clone();
+        let actors = self.deps.roster.children().into_iter().map(|child| ActorInfo {
+            actor: child.id.into_owned(),
+            generation: child.generation,
+            state: child.state.as_str().to_owned(),
+        });
+        InstanceInfo {
+            instance,
+            host,
+            pid: std::process::id(),
+            roles,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            workers: u16::try_from(self.deps.workers.len()).unwrap_or(u16::MAX),
+            draining: self.child.shutting_down(),
+            actors: actors.collect(),
+        }
+    }
+
+    fn beat(&mut self, ctx: &mut Context<Self>) {
+        let (dispatch, info, interval) =
+            (Arc::clone(&self.deps.dispatch), self.info(), self.deps.limits.beat_interval);
+        let beat = async move { tokio::time::timeout(interval, dispatch.beat(&info)).await };
+        self.child.spawn_io(ctx, beat, move |this, beat, ctx| {
+            let mut next = interval;
+            match beat {
+                Ok(Ok(())) => this.beat_arrived(ctx),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "beat failed");
+                    next = ERROR_PAUSE.min(interval);
+                }
+                Err(_) => {
+                    tracing::warn!("beat not answered in time");
+                    next = Duration::ZERO;
+                }
+            }
+            this.child.run_later(ctx, next, Self::beat);
+        });
+    }
+
+    fn beat_arrived(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.dead_man.take() {
+            ctx.cancel_future(timer);
+        }
+        let half = self.deps.limits.beat_ttl / 2;
+        self.dead_man = Some(self.child.run_later(ctx, half, |this, _| this.interrupt()));
+        if std::mem::replace(&mut self.interrupted, false) && self.phase == Phase::Resting {
+            self.recover(ctx);
+        }
+    }
+
+    /// The others may soon take this instance for dead and run its jobs: stop running them here.
+    fn interrupt(&mut self) {
+        self.interrupted = true;
+        tracing::error!(running = self.busy.len(), "no beat reached the database: interrupting downloads");
+        for worker in &self.deps.workers {
+            worker.send(Interrupt);
+        }
+    }
+
+    // --- the end
+
+    fn leave_if_drained(&mut self, ctx: &mut Context<Self>) {
+        if !self.draining || !self.finished.is_empty() || self.phase != Phase::Resting {
+            return;
+        }
+        self.phase = Phase::Leaving;
+        let (dispatch, instance) = (Arc::clone(&self.deps.dispatch), self.deps.identity.instance);
+        self.child.spawn_io(ctx, async move { answered(dispatch.deregister(instance)).await }, |_, left, ctx| {
+            if let Err(error) = left {
+                tracing::warn!(%error, "not deregistered; the reaper will see to it");
+            }
+            ctx.stop();
+        });
+    }
+}
+
+/// A database call whose answer may not come.
+async fn answered<T>(call: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+    let lost = |_| Err(StoreError::new(None, format!("no answer within {} s", ANSWER_LIMIT.as_secs())));
+    tokio::time::timeout(ANSWER_LIMIT, call).await.unwrap_or_else(lost)
+}
+
+impl Actor for SlotManager {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        if self.child.survives("started", ctx) {
+            self.child.clone().on_drain(ctx, |this: &mut Self, ctx| {
+                this.draining = true;
+                this.step(ctx);
+            });
+            self.recover(ctx);
+            self.beat(ctx);
+        }
+    }
+
+    hooks_for_faults!();
+}
+
+impl Handler<WorkerReport> for SlotManager {
+    type Result = ();
+
+    fn handle(&mut self, report: WorkerReport, ctx: &mut Context<Self>) {
+        // While recovering the workers' news would be overwritten; they are asked at its end.
+        if self.child.survives("handler", ctx) && self.phase != Phase::Recovering {
+            self.hear(report);
+            self.step(ctx);
+        }
+    }
+}
+
+/// Jobs may have come in: from the listener, from maintenance, or from this process's own routes.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Rung;
+
+impl Handler<Rung> for SlotManager {
+    type Result = ();
+
+    fn handle(&mut self, _: Rung, ctx: &mut Context<Self>) {
+        if self.child.survives("handler", ctx) {
+            self.poll = self.deps.limits.poll_min;
+            self.step(ctx);
+        }
+    }
+}

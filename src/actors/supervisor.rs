@@ -1,0 +1,116 @@
+//! Our tree: who is started in which order, what a worker's death gives back, how the process drains.
+
+use super::{
+    listener::{Listener, ListenerDeps},
+    maintenance::{Maintenance, MaintenanceDeps, log_released},
+    migration::{MigrationActor, MigrationDeps},
+    recording_worker::{RecordingWorker, WorkerDeps},
+    slot_manager::{SlotManager, SlotManagerDeps},
+    supervision::{ChildRef, ChildSpec, Exit, Life, Reclaim},
+};
+use crate::domain::{
+    failure::{Failure, FailureCode},
+    ids::InstanceId,
+    lease::{Holder, WorkerLife},
+    ports::Dispatch,
+};
+use std::{sync::Arc, time::Duration};
+
+/// The pool's name in the tree.
+pub const WORKER_GROUP: &str = "recording_worker";
+/// Kept from the whole grace for what follows the workers: settling and handing back.
+const AFTER_WORKERS: Duration = Duration::from_secs(3);
+
+/// The addresses that outlive their actors.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    pub migration: ChildRef<MigrationActor>,
+    pub slot_manager: ChildRef<SlotManager>,
+    pub workers: Vec<ChildRef<RecordingWorker>>,
+    pub listener: ChildRef<Listener>,
+    pub maintenance: ChildRef<Maintenance>,
+}
+
+impl Addresses {
+    pub fn new(workers: u16) -> Self {
+        Self {
+            migration: ChildRef::default(),
+            slot_manager: ChildRef::default(),
+            workers: (0..workers).map(|_| ChildRef::default()).collect(),
+            listener: ChildRef::default(),
+            maintenance: ChildRef::default(),
+        }
+    }
+}
+
+/// What the parts of the tree need.
+pub struct TreeDeps {
+    pub migration: MigrationDeps,
+    pub slot_manager: SlotManagerDeps,
+    pub worker: WorkerDeps,
+    pub listener: ListenerDeps,
+    pub maintenance: MaintenanceDeps,
+    /// `shutdown.grace_seconds`.
+    pub grace: Duration,
+}
+
+/// The children in start order; the HTTP server, which stands outside this module, is the last: it stops first, and
+/// with it the intake.
+pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<ChildSpec> {
+    let TreeDeps { migration, slot_manager, worker, listener, maintenance, grace } = deps;
+    let mut specs = vec![
+        ChildSpec::new("migration", addresses.migration.clone(), move |_, child| {
+            MigrationActor::new(child, migration.clone())
+        }),
+        ChildSpec::new("slot_manager", addresses.slot_manager.clone(), move |_, child| {
+            SlotManager::new(child, slot_manager.clone())
+        })
+        .behind_gate(),
+    ];
+    for (place, address) in (0_u16..).zip(&addresses.workers) {
+        let worker = worker.clone();
+        let spec = ChildSpec::new(WORKER_GROUP, address.clone(), move |_, child| {
+            RecordingWorker::new(child, place, worker.clone())
+        });
+        specs.push(spec.numbered(place).grace(grace.saturating_sub(AFTER_WORKERS)).behind_gate());
+    }
+    specs.push(
+        ChildSpec::new("listener", addresses.listener.clone(), move |_, child| {
+            Listener::new(child, listener.clone())
+        })
+        .behind_gate(),
+    );
+    specs.push(
+        ChildSpec::new("maintenance", addresses.maintenance.clone(), move |_, child| {
+            Maintenance::new(child, maintenance.clone())
+        })
+        .behind_gate(),
+    );
+    specs.push(http);
+    specs
+}
+
+/// A worker's death gives its leases back: as a failed attempt, or unburnt when the process is stopping. What a slot
+/// manager held is found by the next one; the other children hold nothing.
+pub fn reclaim(dispatch: Arc<dyn Dispatch>, instance: InstanceId) -> Reclaim {
+    Arc::new(move |life, exit, stopping| {
+        let dispatch = Arc::clone(&dispatch);
+        Box::pin(async move {
+            let Some(life) = worker_life(&life) else { return };
+            let failure = (!stopping).then(|| Failure::new(FailureCode::WorkerDied, describe(&exit)));
+            match dispatch.reclaim(Holder { instance, life }, failure.as_ref()).await {
+                Ok(reclaimed) => log_released(&reclaimed, if stopping { "drained" } else { "reaped" }),
+                Err(error) => tracing::warn!(%error, worker = %life, "leases left to the reaper"),
+            }
+        })
+    })
+}
+
+fn worker_life(life: &Life) -> Option<WorkerLife> {
+    let worker = life.child.strip_prefix(WORKER_GROUP)?.strip_prefix('-')?.parse().ok()?;
+    Some(WorkerLife { worker, generation: life.generation })
+}
+
+fn describe(exit: &Exit) -> String {
+    format!("the worker ended while it had the job ({exit})")
+}
