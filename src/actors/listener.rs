@@ -39,7 +39,7 @@ impl Listener {
 
     fn listen(&mut self, ctx: &mut Context<Self>) {
         let bells = Arc::clone(&self.deps.bells);
-        self.child.spawn_io(ctx, async move { bells.listen().await }, |this, ear, ctx| this.go_on(ear, ctx));
+        self.child.spawn_io(ctx, async move { bells.listen().await }, Self::go_on);
     }
 
     /// A bell was heard, or the ear is new: either way jobs may have come in.
@@ -48,7 +48,7 @@ impl Listener {
         match ear {
             Ok(mut ear) => {
                 let hear = async move { ear.hear().await.map(|()| ear) };
-                self.child.spawn_io(ctx, hear, |this, ear, ctx| this.go_on(ear, ctx));
+                self.child.spawn_io(ctx, hear, Self::go_on);
             }
             Err(error) => {
                 tracing::warn!(%error, "not listening for bells; polling goes on");

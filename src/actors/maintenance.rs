@@ -2,12 +2,13 @@
 //! rotated, and the invariants are checked. Every process does this; the steps share the work among them.
 
 use super::{
+    obstacle::Obstacle,
     slot_manager::Rung,
     supervision::{ChildContext, Outbox, hooks_for_faults},
 };
 use crate::domain::{
     job::Disposition,
-    ports::{Clock, Promoted, Reclaimed, StoreError, Upkeep},
+    ports::{Clock, Promoted, Reclaimed, Storage, StoreError, Upkeep},
 };
 use actix::{Actor, ActorContext, Context};
 use std::{sync::Arc, time::Duration};
@@ -16,6 +17,8 @@ use std::{sync::Arc, time::Duration};
 const BATCH: u32 = 1_000;
 /// Between two looks for stranded businesses.
 const HEAL_INTERVAL: Duration = Duration::from_mins(1);
+/// Between two checks of the storage.
+const STORAGE_INTERVAL: Duration = Duration::from_mins(1);
 
 #[derive(Clone)]
 pub struct MaintenanceDeps {
@@ -29,6 +32,10 @@ pub struct MaintenanceDeps {
     pub history_keep: Duration,
     pub history_interval: Duration,
     pub slot_manager: Outbox<Rung>,
+    /// Checked where this process has workers.
+    pub storage: Option<Arc<dyn Storage>>,
+    /// Set while the storage cannot be used.
+    pub storage_obstacle: Obstacle,
 }
 
 pub struct Maintenance {
@@ -118,6 +125,18 @@ impl Maintenance {
             this.child.run_later(ctx, this.jittered(HEAL_INTERVAL), Self::heal);
         });
     }
+
+    /// Says at once, and as long as it lasts, that recordings cannot be stored (incident 21).
+    fn check_storage(&mut self, ctx: &mut Context<Self>) {
+        let Some(storage) = self.deps.storage.clone() else { return };
+        self.child.spawn_io(ctx, async move { storage.check().await }, |this, checked, ctx| {
+            if let Err(failure) = &checked {
+                tracing::error!(%failure, "the storage cannot be used");
+            }
+            this.deps.storage_obstacle.set(checked.err().map(|failure| format!("storage: {}", failure.message)));
+            this.child.run_later(ctx, this.jittered(STORAGE_INTERVAL), Self::check_storage);
+        });
+    }
 }
 
 /// The release lines of jobs that came back without a report of their worker.
@@ -143,6 +162,7 @@ impl Actor for Maintenance {
             self.promote(ctx);
             self.reap(ctx);
             self.heal(ctx);
+            self.check_storage(ctx);
         }
     }
 

@@ -1,17 +1,20 @@
-//! The MigrationActor: tries the lock by timed messages for a bounded time, applies what is pending, or skips; then
+//! The migration actor: tries the lock by timed messages for a bounded time, applies what is pending, or skips; then
 //! watches until the schema fits, whoever migrated, and opens the gate.
 //!
 //! It never blocks on the lock: a session that waits in `pg_advisory_lock` holds a snapshot, which stops every
 //! CREATE INDEX CONCURRENTLY, and a timeout ends it with an error (incident 1).
 
-use super::supervision::{ChildContext, Outbox, hooks_for_faults};
+use super::{
+    obstacle::Obstacle,
+    supervision::{ChildContext, Outbox, hooks_for_faults},
+};
 use crate::domain::{
     migration::{LockTry, MigrationFailure, MigrationOutcome, SchemaVersions, SkipReason, Version},
     ports::{Clock, Gate, GateSession, StoreError},
 };
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -34,22 +37,8 @@ pub struct MigrationDeps {
     pub lock_wait: Duration,
     /// Told once, when the schema fits.
     pub schema_fits: Outbox<SchemaVersions>,
-    pub state: MigrationState,
-}
-
-/// How the schema stands, for `/readyz`. Written by the migration actor only.
-#[derive(Debug, Clone, Default)]
-pub struct MigrationState(Arc<Mutex<Option<String>>>);
-
-impl MigrationState {
-    /// Why the schema is not ready; `None` when it is.
-    pub fn obstacle(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, obstacle: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = obstacle;
-    }
+    /// Why the schema is not ready, for `/readyz`.
+    pub obstacle: Obstacle,
 }
 
 pub struct MigrationActor {
@@ -69,7 +58,7 @@ type Session = Box<dyn GateSession>;
 
 impl MigrationActor {
     pub fn new(child: ChildContext, deps: MigrationDeps) -> Self {
-        deps.state.set(Some("the schema has not been looked at yet".to_owned()));
+        deps.obstacle.set(Some("the schema has not been looked at yet".to_owned()));
         Self {
             child,
             deps,
@@ -120,7 +109,9 @@ impl MigrationActor {
             // The session goes, and with it nothing: it never held the lock.
             return self.ended(&MigrationOutcome::Skipped(SkipReason::LockTimeout), ctx);
         }
-        let wait = TRY_EVERY.mul_f64(0.75 + 0.5 * self.deps.clock.random()).min(self.deps.lock_wait - waited);
+        let wait = TRY_EVERY
+            .mul_f64(0.75 + 0.5 * self.deps.clock.random())
+            .min(self.deps.lock_wait.saturating_sub(waited));
         self.child.run_later(ctx, wait, move |_, ctx| ctx.notify(TryLock(session)));
     }
 
@@ -208,7 +199,7 @@ impl MigrationActor {
         {
             let SchemaVersions { have, need } = versions;
             tracing::info!(marker = "SCHEMA_READY", have, need, "schema fits");
-            self.deps.state.set(None);
+            self.deps.obstacle.set(None);
             self.deps.schema_fits.send(versions);
             return;
         }
@@ -219,7 +210,7 @@ impl MigrationActor {
         };
         let (have, need) = versions.map_or((None, None), |v| (Some(v.have), Some(v.need)));
         tracing::warn!(marker = "SCHEMA_WAITING", have, need, %obstacle, "waiting for a schema that fits");
-        self.deps.state.set(Some(obstacle));
+        self.deps.obstacle.set(Some(obstacle));
         let wait = self.watch_wait;
         self.watch_wait = (wait * 2).min(WATCH_MAX);
         self.child.run_later(ctx, wait, Self::watch);

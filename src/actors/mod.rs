@@ -29,6 +29,7 @@ pub mod job_types;
 pub mod listener;
 pub mod maintenance;
 pub mod migration;
+pub mod obstacle;
 pub mod recording_worker;
 pub mod slot_manager;
 pub mod supervision;

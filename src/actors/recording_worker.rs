@@ -1,4 +1,4 @@
-//! The RecordingWorker: drives one job at a time, from [`Assign`] to the [`WorkerReport`] of how it ended.
+//! A recording worker: drives one job at a time, from [`Assign`] to the [`WorkerReport`] of how it ended.
 //!
 //! It keeps its report until the slot manager says that it is settled, so a slot manager that dies in between loses
 //! nothing: the next one asks ([`Announce`]) and is told again.

@@ -1,4 +1,4 @@
-//! The SlotManager: its process's only claimer. It claims jobs with their slots for the workers that are free, settles
+//! The slot manager: its process's only claimer. It claims jobs with their slots for the workers that are free, settles
 //! what they finished in batches, and beats.
 //!
 //! One step at a time is under way (see [`SlotManager::step`]): settle what is finished, then read the doorbell and
@@ -10,6 +10,7 @@
 //! worker knows.
 
 use super::{
+    obstacle::Obstacle,
     recording_worker::{Announce, Assign, Doing, Ended, Interrupt, RecordingWorker, Settled, WorkerReport},
     supervision::{ChildContext, ChildRef, Roster, hooks_for_faults},
 };
@@ -45,6 +46,8 @@ pub struct SlotManagerDeps {
     pub workers: Vec<ChildRef<RecordingWorker>>,
     pub identity: Identity,
     pub limits: SlotLimits,
+    /// Set while no beat reaches the database.
+    pub obstacle: Obstacle,
 }
 
 /// This process, as the fleet is told of it.
@@ -447,6 +450,7 @@ impl SlotManager {
         }
         let half = self.deps.limits.beat_ttl / 2;
         self.dead_man = Some(self.child.run_later(ctx, half, |this, _| this.interrupt()));
+        self.deps.obstacle.set(None);
         if std::mem::replace(&mut self.interrupted, false) && self.phase == Phase::Resting {
             self.recover(ctx);
         }
@@ -455,6 +459,7 @@ impl SlotManager {
     /// The others may soon take this instance for dead and run its jobs: stop running them here.
     fn interrupt(&mut self) {
         self.interrupted = true;
+        self.deps.obstacle.set(Some("no beat reaches the database".to_owned()));
         tracing::error!(running = self.busy.len(), "no beat reached the database: interrupting downloads");
         for worker in &self.deps.workers {
             worker.send(Interrupt);

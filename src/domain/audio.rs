@@ -10,7 +10,7 @@ pub enum AudioKind {
 }
 
 impl AudioKind {
-    /// `None`: neither an MPEG audio frame, nor an ID3v2 tag, nor a RIFF/WAVE header begins here.
+    /// `None`: neither an MPEG audio frame, nor an ID3v2 tag, nor a WAVE header begins here.
     pub fn sniff(head: &[u8]) -> Option<Self> {
         match head {
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Self::Wav),

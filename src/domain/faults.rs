@@ -48,7 +48,11 @@ impl Faults {
         Self { rules: std::sync::Arc::new(rules.into_iter().map(|rule| (rule, 0.into())).collect()) }
     }
 
-    /// Counts a visit of `place` and says what is to happen there. Panics where the rule says so.
+    /// Counts a visit of `place` and says what is to happen there.
+    ///
+    /// # Panics
+    ///
+    /// Where a rule says so: that is what it is for.
     #[cfg(feature = "faults")]
     pub fn hit(&self, actor: &str, place: &str) -> Option<FaultKind> {
         use std::sync::atomic::Ordering::SeqCst;
