@@ -5,3 +5,4 @@ compile_error!("callspool supervises actors that panic: build it with panic = \"
 
 pub mod actors;
 pub mod domain;
+pub mod store;

@@ -1,1 +1,8 @@
-fn main() {}
+//! Telemetry, then the command line.
+
+use callspool::cli;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -10,7 +10,7 @@ pub enum AudioKind {
 }
 
 impl AudioKind {
-    /// `None`: neither an MPEG audio frame, nor an ID3v2 tag, nor a WAVE header begins here.
+    /// `None`: neither an MPEG audio frame, nor an `ID3v2` tag, nor a WAV header begins here.
     pub fn sniff(head: &[u8]) -> Option<Self> {
         match head {
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Self::Wav),
@@ -35,7 +35,7 @@ impl AudioKind {
     }
 }
 
-/// The second and third byte of an MPEG audio frame header (ISO/IEC 11172-3, 2.4.2.3): eleven sync bits, a version
+/// The second and third byte of an MPEG audio frame header (the standard 11172-3, section 2.4.2.3): eleven sync bits, a version
 /// that is not reserved, layer III, a bit rate and a sampling rate that exist.
 fn is_mpeg_layer3(second: u8, third: u8) -> bool {
     let sync = second & 0xE0 == 0xE0;

@@ -1,0 +1,149 @@
+-- Settle and reap: the two ways in which a lease ends.
+
+-- Ends attempts and frees their slots; returns the leases that were still held. An attempt whose lease is gone
+-- changes nothing: it was reaped meanwhile, and its job has another future.
+--
+-- p_outcome: done, retry, dead or hand_back. The arrays p_key to p_content_type are of the stored file (done),
+-- p_code and p_message of the failure (retry, dead).
+create function settle(
+    p_job_id bigint[], p_lease_id bigint[], p_outcome text[], p_delay_ms bigint[], p_code text[], p_message text[],
+    p_key text[], p_bytes bigint[], p_sha256 bytea[], p_content_type text[]
+) returns setof bigint
+language plpgsql set search_path from current
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    held bigint[];
+    ids bigint[];
+    n_all integer[];
+    n_back integer[];
+    n_retry integer[];
+    n_done integer[];
+    n_dead integer[];
+begin
+    with reported as (
+        select i, p_job_id[i] as job_id, p_lease_id[i] as lease_id, p_outcome[i] as outcome
+          from generate_subscripts(p_job_id, 1) i
+    ), ended as (
+        delete from job_lease l using reported r
+         where l.job_id = r.job_id and l.lease_id = r.lease_id
+        returning l.*, r.i, r.outcome
+    ), gone as (
+        delete from job j using ended e
+         where j.job_id = e.job_id and e.outcome in ('done', 'dead')
+        returning j.*, e.i, e.outcome, e.attempt, e.leased_at, e.instance_id
+    ), history as (
+        insert into job_history (job_id, business_id, call_sid, recording_sid, job_type, state, attempt, max_attempts,
+                                 priority, enqueued_at, started_at, finished_at, error_code, error_message, instance_id)
+        select job_id, business_id, call_sid, recording_sid, job_type, outcome, attempt, max_attempts,
+               priority, enqueued_at, leased_at, now(), p_code[i], p_message[i], instance_id
+          from gone
+    ), stored as (
+        insert into recordings (business_id, recording_key, job_type, job_id, call_sid, recording_sid, storage_key,
+                                bytes, sha256, content_type)
+        select business_id, recording_key, job_type, job_id, call_sid, recording_sid, p_key[i],
+               p_bytes[i], p_sha256[i], p_content_type[i]
+          from gone where outcome = 'done'
+         order by business_id, recording_key, job_type
+        on conflict (business_id, recording_key, job_type) do update
+           set job_id = excluded.job_id, storage_key = excluded.storage_key, bytes = excluded.bytes,
+               sha256 = excluded.sha256, content_type = excluded.content_type, stored_at = excluded.stored_at
+    ), retried as (
+        insert into job_scheduled (job_id, run_at, business_id, priority, attempt, error_code, error_message)
+        select job_id, now() + p_delay_ms[i] * interval '1 ms', business_id, priority, attempt, p_code[i], p_message[i]
+          from ended where outcome = 'retry'
+    ), handed_back as (
+        insert into job_ready (business_id, priority, job_id, attempt)
+        select business_id, priority, job_id, (attempt - 1)::smallint from ended where outcome = 'hand_back'
+    ), attempts as (
+        insert into job_attempt (job_id, attempt, business_id, instance_id, started_at, ended_at, error_code,
+                                 error_message)
+        select job_id, attempt, business_id, instance_id, leased_at, now(), p_code[i], p_message[i]
+          from ended where outcome in ('retry', 'dead')
+    ), counted as (
+        select business_id, count(*) as n, count(*) filter (where outcome = 'hand_back') as back,
+               count(*) filter (where outcome = 'retry') as retry, count(*) filter (where outcome = 'done') as done,
+               count(*) filter (where outcome = 'dead') as dead
+          from ended group by business_id
+    )
+    select (select array_agg(lease_id) from ended), array_agg(business_id order by business_id),
+           array_agg(n order by business_id), array_agg(back order by business_id),
+           array_agg(retry order by business_id), array_agg(done order by business_id),
+           array_agg(dead order by business_id)
+      into held, ids, n_all, n_back, n_retry, n_done, n_dead from counted;
+    if held is null then return; end if;
+
+    perform 1 from business where business_id = any (ids) order by business_id for no key update;
+    update business b
+       set running = b.running - x.n, ready = b.ready + x.back, scheduled = b.scheduled + x.retry,
+           done = b.done + x.done, dead = b.dead + x.dead, has_more = b.has_more or x.back > 0
+      from unnest(ids, n_all, n_back, n_retry, n_done, n_dead) x (id, n, back, retry, done, dead)
+     where b.business_id = x.id;
+    return query select unnest(held);
+end $$;
+
+-- Takes back up to p_limit leases whose instance has not beaten for p_ttl_ms, or whose deadline is over. The attempt
+-- counts: the job is ready again, or dead when it was the last. Returns what became of each.
+create function reap(p_ttl_ms bigint, p_limit integer, p_max_attempts smallint)
+returns table (job_id bigint, business_id bigint, call_sid text, is_dead boolean)
+language plpgsql set search_path from current as $$
+#variable_conflict use_column
+declare
+    reaped bigint[];
+    ids bigint[];
+    n_all integer[];
+    n_dead integer[];
+begin
+    with lost as (
+        select l.job_id, l.deadline_at <= now() as overdue
+          from job_lease l left join instance i using (instance_id)
+         where l.deadline_at <= now() or i.beat_at is null or i.beat_at <= now() - p_ttl_ms * interval '1 ms'
+         order by l.job_id limit p_limit for update of l skip locked
+    ), ended as (
+        delete from job_lease l using lost where l.job_id = lost.job_id
+        returning l.*, case when lost.overdue then 'the attempt exceeded its lease'
+                            else 'the instance stopped beating' end as why
+    ), judged as (
+        select e.*, j.call_sid, e.attempt >= coalesce(j.max_attempts, p_max_attempts) as is_dead
+          from ended e cross join lateral (select * from job where job.job_id = e.job_id) j
+    ), gone as (
+        delete from job j using judged e where j.job_id = e.job_id and e.is_dead
+        returning j.*, e.attempt, e.leased_at, e.instance_id, e.why
+    ), history as (
+        insert into job_history (job_id, business_id, call_sid, recording_sid, job_type, state, attempt, max_attempts,
+                                 priority, enqueued_at, started_at, finished_at, error_code, error_message, instance_id)
+        select job_id, business_id, call_sid, recording_sid, job_type, 'dead', attempt, max_attempts,
+               priority, enqueued_at, leased_at, now(), 'lease_expired', why, instance_id
+          from gone
+    ), back as (
+        insert into job_ready (business_id, priority, job_id, attempt)
+        select business_id, priority, job_id, attempt from judged where not is_dead
+    ), attempts as (
+        insert into job_attempt (job_id, attempt, business_id, instance_id, started_at, ended_at, error_code,
+                                 error_message)
+        select job_id, attempt, business_id, instance_id, leased_at, now(), 'lease_expired', why from judged
+    ), counted as (
+        select business_id, count(*) as n, count(*) filter (where is_dead) as dead from judged group by business_id
+    )
+    select (select array_agg(judged.job_id) from judged), array_agg(business_id order by business_id),
+           array_agg(n order by business_id), array_agg(dead order by business_id)
+      into reaped, ids, n_all, n_dead from counted;
+
+    -- Processes that are long gone and hold nothing need no row.
+    delete from instance i
+     where i.beat_at < now() - greatest(interval '1 hour', 10 * p_ttl_ms * interval '1 ms')
+       and not exists (select 1 from job_lease l where l.instance_id = i.instance_id);
+    if reaped is null then return; end if;
+
+    perform 1 from business where business_id = any (ids) order by business_id for no key update;
+    update business b
+       set running = b.running - x.n, ready = b.ready + x.n - x.dead, dead = b.dead + x.dead,
+           has_more = b.has_more or x.n > x.dead
+      from unnest(ids, n_all, n_dead) x (id, n, dead)
+     where b.business_id = x.id;
+    return query
+        select a.id, coalesce(j.business_id, h.business_id), coalesce(j.call_sid, h.call_sid), j.job_id is null
+          from unnest(reaped) a (id)
+          left join job j on j.job_id = a.id
+          left join lateral (select * from job_history where job_history.job_id = a.id
+                              order by finished_at desc limit 1) h on j.job_id is null;
+end $$;

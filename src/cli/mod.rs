@@ -1,0 +1,81 @@
+//! The command line: one command, one file. Every command answers with an exit code of [`exit`].
+
+mod config;
+mod demo;
+mod enqueue;
+mod exit;
+mod jobs;
+mod output;
+mod run;
+mod session;
+mod status;
+
+use crate::settings::{Effective, Settings, SettingsError, Vars};
+use clap::{Parser, Subcommand};
+use exit::Exit;
+use std::{path::PathBuf, process::ExitCode};
+
+/// Moves call recordings from a telephony provider into your own storage.
+#[derive(Debug, Parser)]
+#[command(name = "callspool", version, max_term_width = 100)]
+struct Cli {
+    /// development, test, staging or production; chooses config/<ENV>.toml
+    #[arg(long, global = true, value_name = "NAME", env = "CALLSPOOL_ENV")]
+    env: Option<String>,
+    /// The folder of the configuration files
+    #[arg(long, global = true, value_name = "DIR", default_value = "config")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the supervised process
+    Run,
+    /// Move simulated recordings from a webhook to verified files, and show how
+    Demo(demo::DemoArgs),
+    /// Enqueue one recording, or JSON lines from a file or the standard input
+    Enqueue(enqueue::EnqueueArgs),
+    /// Look at jobs
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
+    /// Instances, actors, slots, backlog, schema
+    Status(output::Format),
+    /// The effective configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// Reads the command line and the configuration, and does what they say.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let vars = Vars::from_process();
+    let loaded = Settings::load(cli.env.as_deref(), Some(&cli.config), &vars);
+    let exit = match loaded {
+        Ok((settings, effective)) => dispatch(cli.command, settings, &effective),
+        Err(error) => refused(&error),
+    };
+    exit.into()
+}
+
+fn dispatch(command: Command, settings: Settings, effective: &Effective) -> Exit {
+    let done = match command {
+        Command::Run => run::run(settings),
+        Command::Demo(args) => demo::demo(&args, settings),
+        Command::Enqueue(args) => session::with_store(settings, |session| enqueue::enqueue(&args, session)),
+        Command::Jobs(command) => session::with_store(settings, |session| jobs::jobs(&command, session)),
+        Command::Status(format) => session::with_store(settings, |session| status::status(format, session)),
+        Command::Config(command) => config::config(&command, effective, &mut std::io::stdout().lock()),
+    };
+    done.unwrap_or_else(|error| {
+        output::complain(&format!("{error:#}"));
+        Exit::Failed
+    })
+}
+
+/// A configuration that cannot be used: every fault of it at once, on the standard error.
+fn refused(error: &SettingsError) -> Exit {
+    output::complain(&error.to_string());
+    Exit::Configuration
+}

@@ -1,0 +1,49 @@
+//! `callspool status`: the fleet at a glance.
+
+use super::{
+    exit::Exit,
+    output::{self, Format, or_dash},
+    session::Session,
+};
+use crate::domain::ports::{FleetStatus, FleetView};
+
+pub fn status(format: Format, session: &Session) -> anyhow::Result<Exit> {
+    let status = session.io.block_on(session.store.fleet_status())?;
+    if format.json {
+        output::json(&status)?;
+    } else {
+        print(&status)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn print(status: &FleetStatus) -> anyhow::Result<()> {
+    let FleetStatus { instances, slots_in_use, backlog, oldest_ready, schema, lock_holder } = status;
+    output::line(&format!("schema     {} (this binary needs {})", schema.have, schema.need))?;
+    let holder = lock_holder.as_ref().map(|h| format!("pid {} {} since {}", h.pid, h.app, h.since));
+    output::line(&format!("lock       {}", or_dash(holder)))?;
+    output::line(&format!(
+        "backlog    {} ready, {} scheduled, {} running, {} done, {} cancelled, {} dead",
+        backlog.ready, backlog.scheduled, backlog.running, backlog.done, backlog.cancelled, backlog.dead
+    ))?;
+    output::line(&format!("slots      {slots_in_use} in use"))?;
+    output::line(&format!("oldest     {}", or_dash(oldest_ready.map(|at| at.to_rfc3339()))))?;
+    let mut table = output::table(&["INSTANCE", "HOST", "PID", "ROLES", "VERSION", "WORKERS", "BEAT", "ACTORS"]);
+    for instance in instances {
+        let info = &instance.info;
+        let not_up = info.actors.iter().filter(|actor| actor.state != "up").count();
+        let restarts: u64 = info.actors.iter().map(|actor| actor.generation.saturating_sub(1)).sum();
+        table.add_row([
+            info.instance.to_string(),
+            info.host.clone(),
+            info.pid.to_string(),
+            info.roles.join(","),
+            info.version.clone(),
+            info.workers.to_string(),
+            format!("{} ms ago", instance.beat_age_ms),
+            format!("{} up, {not_up} not, {restarts} restarts", info.actors.len() - not_up),
+        ]);
+    }
+    output::line(&table.trim_fmt())?;
+    Ok(())
+}

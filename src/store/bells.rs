@@ -1,0 +1,54 @@
+//! Bells by LISTEN, on a connection of their own: behind a transaction-mode PgBouncer nobody hears them.
+
+use super::{Store, errors::clean_error};
+use crate::domain::ports::{BellEar, Bells, StoreResult};
+use async_trait::async_trait;
+use sqlx::postgres::{PgListener, PgPoolOptions};
+
+impl Store {
+    /// One for each schema; a channel's name is an identifier of at most 63 bytes.
+    pub(super) fn bell_channel(&self) -> String {
+        let schema: String = self.config().schema.chars().take(50).collect();
+        format!("{schema}_doorbell")
+    }
+}
+
+#[async_trait]
+impl Bells for Store {
+    async fn listen(&self) -> StoreResult<Box<dyn BellEar>> {
+        let options =
+            self.0.direct.0.clone().application_name(&format!("callspool-listener/{}", self.config().instance));
+        let listen = async {
+            // A pool of one: the listener takes its connection for good.
+            let pool = PgPoolOptions::new()
+                .max_connections(1)
+                .acquire_timeout(self.config().acquire_timeout)
+                .connect_lazy_with(options);
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.listen(&self.bell_channel()).await?;
+            Ok(listener)
+        };
+        listen
+            .await
+            .map(|listener| Box::new(Ear(listener)) as Box<dyn BellEar>)
+            .map_err(|error| clean_error(&error))
+    }
+}
+
+struct Ear(PgListener);
+
+#[async_trait]
+impl BellEar for Ear {
+    async fn hear(&mut self) -> StoreResult<()> {
+        // `try_recv` answers `None` when the connection broke; `recv` would reconnect without a word.
+        match self.0.try_recv().await {
+            Ok(Some(_)) => {
+                // Bells that came together are one.
+                while self.0.next_buffered().is_some() {}
+                Ok(())
+            }
+            Ok(None) => Err(clean_error(&sqlx::Error::PoolClosed)),
+            Err(error) => Err(clean_error(&error)),
+        }
+    }
+}

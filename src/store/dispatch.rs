@@ -1,0 +1,165 @@
+//! Claims, settlements, beats: what the slot manager does.
+
+use super::{
+    Store,
+    errors::clean_error,
+    millis,
+    rows::{ClaimedRow, HeldRow, OrphanRow, business_id},
+};
+use crate::domain::{
+    failure::Failure,
+    ids::{CallSid, InstanceId, JobId},
+    job::{AttemptResult, Disposition, Settlement, StoredRecording},
+    lease::{Holder, LeaseId},
+    ports::{ClaimRequest, Claimed, Dispatch, HeldLease, InstanceInfo, Reclaimed, StoreResult},
+};
+use async_trait::async_trait;
+use sqlx::types::Json;
+
+#[async_trait]
+impl Dispatch for Store {
+    async fn claim(&self, request: &ClaimRequest) -> StoreResult<Claimed> {
+        let rows: Vec<ClaimedRow> = sqlx::query_as(self.sql().claim.clone())
+            .bind(request.instance.0)
+            .bind(request.workers.iter().map(|life| i32::from(life.worker)).collect::<Vec<_>>())
+            .bind(request.workers.iter().map(|life| life.generation.cast_signed()).collect::<Vec<_>>())
+            .bind(request.cursor)
+            .bind(i32::from(request.quantum))
+            .bind(millis(request.lease_for))
+            .bind(request.drain_limit.cast_signed())
+            .bind(request.default_max_slots)
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        let mut claimed = Claimed { cursor: request.cursor, ..Claimed::default() };
+        for row in rows {
+            claimed.bells = row.bells.cast_unsigned();
+            claimed.cursor = row.cursor_after;
+            claimed.jobs.extend(row.job(self.config().retry.max_attempts)?);
+        }
+        Ok(claimed)
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> StoreResult<Vec<LeaseId>> {
+        let columns = Columns::from(settlements);
+        let held: Vec<i64> = sqlx::query_scalar(self.sql().settle.clone())
+            .bind(columns.job)
+            .bind(columns.lease)
+            .bind(columns.outcome)
+            .bind(columns.delay_ms)
+            .bind(columns.code)
+            .bind(columns.message)
+            .bind(columns.key)
+            .bind(columns.bytes)
+            .bind(columns.sha256)
+            .bind(columns.content_type)
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        Ok(held.into_iter().map(LeaseId).collect())
+    }
+
+    async fn held(&self, instance: InstanceId) -> StoreResult<Vec<HeldLease>> {
+        let rows: Vec<HeldRow> = sqlx::query_as(self.sql().held.clone())
+            .bind(instance.0)
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    async fn beat(&self, info: &InstanceInfo) -> StoreResult<()> {
+        sqlx::query(self.sql().beat.clone())
+            .bind(info.instance.0)
+            .bind(&info.host)
+            .bind(info.pid.cast_signed())
+            .bind(&info.roles)
+            .bind(&info.version)
+            .bind(i32::from(info.workers))
+            .bind(info.draining)
+            .bind(Json(&info.actors))
+            .execute(self.pool())
+            .await
+            .map(|_| ())
+            .map_err(|error| clean_error(&error))
+    }
+
+    async fn deregister(&self, instance: InstanceId) -> StoreResult<()> {
+        sqlx::query(self.sql().deregister.clone())
+            .bind(instance.0)
+            .execute(self.pool())
+            .await
+            .map(|_| ())
+            .map_err(|error| clean_error(&error))
+    }
+
+    async fn reclaim(&self, holder: Holder, failure: Option<&Failure>) -> StoreResult<Vec<Reclaimed>> {
+        let rows: Vec<OrphanRow> = sqlx::query_as(self.sql().held_by.clone())
+            .bind(holder.instance.0)
+            .bind(i32::from(holder.life.worker))
+            .bind(holder.life.generation.cast_signed())
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        let retry = &self.config().retry;
+        let mut ends = Vec::with_capacity(rows.len());
+        for row in rows {
+            let result =
+                failure.map_or(AttemptResult::Interrupted, |failure| AttemptResult::Failed(failure.clone()));
+            let (attempt, max_attempts) = (u16::try_from(row.attempt).unwrap_or(1), row.max_attempts);
+            let max_attempts = max_attempts.and_then(|max| u16::try_from(max).ok()).unwrap_or(retry.max_attempts);
+            let disposition = Disposition::after(result, attempt, max_attempts, retry, rand::random());
+            let reclaimed = Reclaimed {
+                job: JobId(row.job_id),
+                business_id: business_id(row.business_id)?,
+                call_sid: CallSid::from_checked(row.call_sid),
+                disposition: disposition.clone(),
+            };
+            ends.push((Settlement { job: reclaimed.job, lease: LeaseId(row.lease_id), disposition }, reclaimed));
+        }
+        // Fenced like any settlement: a lease that ended since the look is not touched.
+        let settlements: Vec<Settlement> = ends.iter().map(|(settlement, _)| settlement.clone()).collect();
+        let held = self.settle(&settlements).await?;
+        Ok(ends.into_iter().filter(|(s, _)| held.contains(&s.lease)).map(|(_, reclaimed)| reclaimed).collect())
+    }
+}
+
+/// Settlements as the arrays that `settle` takes.
+#[derive(Default)]
+struct Columns<'a> {
+    job: Vec<i64>,
+    lease: Vec<i64>,
+    outcome: Vec<&'static str>,
+    delay_ms: Vec<i64>,
+    code: Vec<Option<&'static str>>,
+    message: Vec<Option<&'a str>>,
+    key: Vec<Option<&'a str>>,
+    bytes: Vec<Option<i64>>,
+    sha256: Vec<Option<&'a [u8]>>,
+    content_type: Vec<Option<&'static str>>,
+}
+
+impl<'a> From<&'a [Settlement]> for Columns<'a> {
+    fn from(settlements: &'a [Settlement]) -> Self {
+        let mut columns = Self::default();
+        for Settlement { job, lease, disposition } in settlements {
+            columns.job.push(job.0);
+            columns.lease.push(lease.0);
+            let (outcome, delay, failure, stored) = match disposition {
+                Disposition::Done(stored) => ("done", None, None, Some(stored)),
+                Disposition::Retry { delay, failure } => ("retry", Some(*delay), Some(failure), None),
+                Disposition::Dead { failure } => ("dead", None, Some(failure), None),
+                Disposition::HandBack => ("hand_back", None, None, None),
+            };
+            columns.outcome.push(outcome);
+            columns.delay_ms.push(delay.map_or(0, millis));
+            columns.code.push(failure.map(|failure: &Failure| failure.code.as_str()));
+            columns.message.push(failure.map(|failure| failure.message.as_str()));
+            columns.key.push(stored.map(|stored: &StoredRecording| stored.storage_key.as_str()));
+            columns.bytes.push(stored.map(|stored| stored.bytes.cast_signed()));
+            columns.sha256.push(stored.map(|stored| &stored.sha256[..]));
+            columns.content_type.push(stored.map(|stored| stored.content_type));
+        }
+        columns
+    }
+}

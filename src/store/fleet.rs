@@ -1,0 +1,57 @@
+//! The fleet at a glance.
+
+use super::{Store, errors::clean_error, rows::InstanceRow};
+use crate::domain::{
+    migration::LockHolder,
+    ports::{Backlog, FleetStatus, FleetView, Gate, StoreResult},
+};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+#[derive(sqlx::FromRow)]
+pub(super) struct HolderRow {
+    pid: i32,
+    app: String,
+    since: DateTime<Utc>,
+}
+
+impl From<HolderRow> for LockHolder {
+    fn from(HolderRow { pid, app, since }: HolderRow) -> Self {
+        Self { pid, app, since }
+    }
+}
+
+#[async_trait]
+impl FleetView for Store {
+    async fn fleet_status(&self) -> StoreResult<FleetStatus> {
+        let schema = self.versions().await?;
+        let fleet = async {
+            let lock_holder: Option<HolderRow> = sqlx::query_as(self.sql().lock_holder.clone())
+                .bind(self.config().migration_lock_id)
+                .fetch_optional(self.pool())
+                .await?;
+            let mut status = FleetStatus {
+                instances: Vec::new(),
+                slots_in_use: 0,
+                backlog: Backlog::default(),
+                oldest_ready: None,
+                schema,
+                lock_holder: lock_holder.map(Into::into),
+            };
+            if !schema.fits() {
+                return Ok(status);
+            }
+            let instances: Vec<InstanceRow> =
+                sqlx::query_as(self.sql().instances.clone()).fetch_all(self.pool()).await?;
+            status.instances = instances.into_iter().map(Into::into).collect();
+            let (ready, scheduled, running, done, cancelled, dead): (i64, i64, i64, i64, i64, i64) =
+                sqlx::query_as(self.sql().backlog.clone()).fetch_one(self.pool()).await?;
+            status.backlog = Backlog { ready, scheduled, running, done, cancelled, dead };
+            status.slots_in_use = running;
+            status.oldest_ready =
+                sqlx::query_scalar(self.sql().oldest_ready.clone()).fetch_optional(self.pool()).await?;
+            Ok(status)
+        };
+        fleet.await.map_err(|error: sqlx::Error| clean_error(&error))
+    }
+}

@@ -1,0 +1,66 @@
+//! Jobs come in and are looked at.
+
+use super::{
+    Store,
+    errors::clean_error,
+    rows::{EnqueuedRow, JobRow},
+};
+use crate::domain::{
+    ids::{BusinessId, CallSid, JobId, RecordingSid},
+    job::{Enqueued, JobFilter, JobState, JobView, NewJob},
+    ports::{JobBook, StoreResult},
+};
+use async_trait::async_trait;
+
+#[async_trait]
+impl JobBook for Store {
+    async fn enqueue(&self, jobs: &[NewJob]) -> StoreResult<Vec<Enqueued>> {
+        let rows: Vec<EnqueuedRow> = sqlx::query_as(self.sql().enqueue.clone())
+            .bind(jobs.iter().map(|job| job.business_id.get()).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.call_sid.as_str()).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.recording_url.as_str()).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.job_type.as_str()).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.recording_sid.as_ref().map(RecordingSid::as_str)).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.priority.get()).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.run_at).collect::<Vec<_>>())
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    async fn job(&self, id: JobId) -> StoreResult<Option<JobView>> {
+        let row: Option<JobRow> = sqlx::query_as(self.sql().job.clone())
+            .bind(id.0)
+            .fetch_optional(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        row.map(|row| row.view(self.config().retry.max_attempts)).transpose()
+    }
+
+    async fn jobs(&self, filter: &JobFilter) -> StoreResult<Vec<JobView>> {
+        let rows: Vec<JobRow> = sqlx::query_as(self.sql().jobs.clone())
+            .bind(filter.after.map_or(i64::MAX, |id| id.0))
+            .bind(filter.state.map(JobState::as_str))
+            .bind(filter.business_id.map(BusinessId::get))
+            .bind(filter.call_sid.as_ref().map(CallSid::as_str))
+            .bind(i64::from(filter.limit))
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        rows.into_iter().map(|row| row.view(self.config().retry.max_attempts)).collect()
+    }
+
+    async fn ring(&self) -> StoreResult<()> {
+        sqlx::query(self.sql().ring.clone())
+            .bind(self.bell_channel())
+            .execute(self.pool())
+            .await
+            .map(|_| ())
+            .map_err(|error| clean_error(&error))
+    }
+
+    async fn ping(&self) -> StoreResult<()> {
+        sqlx::query("select 1").execute(self.pool()).await.map(|_| ()).map_err(|error| clean_error(&error))
+    }
+}

@@ -1,0 +1,113 @@
+//! All SQL. A method of the ports is one atomic step, and nearly always one function of the database in one round trip:
+//! see `migrations/`.
+//!
+//! Statements name the schema themselves ([`statements`]), because the pool may stand behind a transaction-mode
+//! PgBouncer, where no session has a search path. Two connections go past the pool, to `MIGRATION_DATABASE_URL`: the
+//! migrator's ([`gate`]) and the listener's ([`bells`]).
+
+mod bells;
+mod dispatch;
+mod errors;
+mod fleet;
+mod gate;
+mod jobs;
+mod rows;
+mod statements;
+mod upkeep;
+
+use crate::domain::{ids::InstanceId, ports::StoreResult, retry::RetryPolicy};
+use errors::clean_error;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use statements::Statements;
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+/// Where the database is and how it is used.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    pub url: SecretString,
+    /// `MIGRATION_DATABASE_URL`, where the pool's address is a pooler's.
+    pub direct_url: Option<SecretString>,
+    /// Checked by the settings; quoted all the same.
+    pub schema: String,
+    pub pool_size: u32,
+    /// Longest wait for a connection of the pool.
+    pub acquire_timeout: Duration,
+    pub instance: InstanceId,
+    /// For what is decided about jobs that nobody reports on.
+    pub retry: RetryPolicy,
+    pub migration_statement_timeout: Duration,
+    pub migration_lock_timeout: Duration,
+    pub migration_lock_id: i64,
+}
+
+/// The database. Cheap to clone; clones share the pool.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    pool: PgPool,
+    direct: ConnectOptions,
+    statements: Statements,
+    config: StoreConfig,
+}
+
+/// `PgConnectOptions` prints its password in `Debug`.
+#[derive(Clone)]
+struct ConnectOptions(PgConnectOptions);
+
+impl std::fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ConnectOptions")
+    }
+}
+
+impl Store {
+    /// Makes the pool; connections are opened when they are needed, so that a process starts while the database is
+    /// away. Call it on the I/O runtime.
+    pub fn connect(config: StoreConfig) -> StoreResult<Self> {
+        let options = parse(&config.url)?.application_name(&format!("callspool/{}", config.instance));
+        let direct = ConnectOptions(config.direct_url.as_ref().map_or_else(|| Ok(options.clone()), parse)?);
+        let pool = PgPoolOptions::new()
+            .max_connections(config.pool_size)
+            .acquire_timeout(config.acquire_timeout)
+            .connect_lazy_with(options);
+        let statements = Statements::new(&config.schema);
+        Ok(Self(Arc::new(Inner { pool, direct, statements, config })))
+    }
+
+    /// Closes the pool's connections; on the I/O runtime, after the last use.
+    pub async fn close(&self) {
+        self.0.pool.close().await;
+    }
+
+    fn pool(&self) -> &PgPool {
+        &self.0.pool
+    }
+
+    fn sql(&self) -> &Statements {
+        &self.0.statements
+    }
+
+    fn config(&self) -> &StoreConfig {
+        &self.0.config
+    }
+
+    /// Every statement of this store by name, for a check against the real schema.
+    pub fn statements(&self) -> Vec<(&'static str, String)> {
+        self.0.statements.all()
+    }
+}
+
+fn parse(url: &SecretString) -> StoreResult<PgConnectOptions> {
+    PgConnectOptions::from_str(url.expose_secret()).map_err(|error| clean_error(&error))
+}
+
+/// A duration as whole milliseconds, for SQL.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,79 @@
+//! Every statement, with the schema's name put in once. A test prepares each of them against the real schema.
+
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+macro_rules! statements {
+    ($($name:ident = $text:literal;)*) => {
+        #[derive(Debug)]
+        pub(super) struct Statements {
+            $(pub(super) $name: SqlStr,)*
+        }
+
+        impl Statements {
+            /// The schema's name is quoted, so that no name can become SQL.
+            pub(super) fn new(schema: &str) -> Self {
+                let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+                Self { $($name: AssertSqlSafe($text.replace("{s}", &quoted)).into_sql_str(),)* }
+            }
+
+            pub(super) fn all(&self) -> Vec<(&'static str, String)> {
+                vec![$((stringify!($name), self.$name.as_str().to_owned()),)*]
+            }
+        }
+    };
+}
+
+statements! {
+    enqueue = "select place, job_id, state, deduplicated from {s}.enqueue_many($1, $2, $3, $4, $5, $6, $7) order by place";
+    job = "select * from {s}.job_view where job_id = $1";
+    jobs = "select * from {s}.job_view
+             where job_id < $1
+               and ($2::text is null or state = $2)
+               and ($3::bigint is null or business_id = $3)
+               and ($4::text is null or call_sid = $4)
+             order by job_id desc limit $5";
+    ring = "select pg_notify($1, '')";
+    claim = "select * from {s}.claim($1, $2, $3, $4, $5, $6, $7, $8)";
+    settle = "select * from {s}.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    held = "select l.job_id, l.lease_id, l.worker, l.generation, l.business_id, j.call_sid
+              from {s}.job_lease l join {s}.job j using (job_id) where l.instance_id = $1";
+    held_by = "select l.job_id, l.lease_id, l.attempt, l.business_id, j.call_sid, j.max_attempts
+                 from {s}.job_lease l join {s}.job j using (job_id)
+                where l.instance_id = $1 and l.worker = $2 and l.generation = $3";
+    beat = "insert into {s}.instance (instance_id, host, pid, roles, version, workers, draining, actors)
+            values ($1, $2, $3, $4, $5, $6, $7, $8)
+            on conflict (instance_id) do update
+               set beat_at = now(), workers = excluded.workers, draining = excluded.draining, actors = excluded.actors";
+    deregister = "delete from {s}.instance i where i.instance_id = $1
+                     and not exists (select 1 from {s}.job_lease l where l.instance_id = i.instance_id)";
+    reap = "select job_id, business_id, call_sid, is_dead from {s}.reap($1, $2, $3)";
+    promote = "select promoted, next_due_ms from {s}.promote($1)";
+    rotate_history = "select created, dropped from {s}.rotate_history($1 * interval '1 ms')";
+    heal_stranded = "select {s}.heal_stranded()";
+    instances = "select instance_id, host, pid, roles, version, workers, draining, actors, started_at,
+                        (extract(epoch from now() - beat_at) * 1000)::bigint as beat_age_ms
+                   from {s}.instance order by started_at, instance_id";
+    backlog = "select coalesce(sum(ready), 0)::bigint + coalesce((select sum(ready_delta) from {s}.doorbell), 0)::bigint as ready,
+                      coalesce(sum(scheduled), 0)::bigint
+                          + coalesce((select sum(scheduled_delta) from {s}.doorbell), 0)::bigint as scheduled,
+                      coalesce(sum(running), 0)::bigint as running, coalesce(sum(done), 0)::bigint as done,
+                      coalesce(sum(cancelled), 0)::bigint as cancelled, coalesce(sum(dead), 0)::bigint as dead
+                 from {s}.business";
+    oldest_ready = "select j.enqueued_at from {s}.job j
+                     where exists (select 1 from {s}.job_ready q where q.business_id = j.business_id
+                                      and q.priority = j.priority and q.job_id = j.job_id)
+                     order by j.job_id limit 1";
+    schema_exists = "select to_regclass('{s}._sqlx_migrations') is not null";
+    schema_version = "select coalesce(max(version), 0) from {s}._sqlx_migrations where success";
+    lock_holder = "select l.pid, coalesce(a.application_name, '') as app, coalesce(a.backend_start, now()) as since
+                     from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+                    where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+                      and l.database = (select oid from pg_database where datname = current_database())
+                      and (l.classid::bigint << 32) | l.objid::bigint = $1";
+    try_lock = "select pg_try_advisory_lock($1)";
+    holds_lock = "select exists (select 1 from pg_locks
+                   where locktype = 'advisory' and granted and objsubid = 1 and pid = pg_backend_pid()
+                     and database = (select oid from pg_database where datname = current_database())
+                     and (classid::bigint << 32) | objid::bigint = $1)";
+    unlock = "select pg_advisory_unlock($1)";
+}
