@@ -55,7 +55,7 @@ create function claim(
 ) returns table (
     bells integer, cursor_after bigint, worker integer, generation bigint, job_id bigint, lease_id bigint,
     business_id bigint, call_sid text, recording_sid text, recording_url text, job_type text, attempt smallint,
-    max_attempts smallint, running integer, max_slots integer
+    max_attempts smallint, running integer, max_slots integer, shares_call boolean
 )
 language plpgsql set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -138,7 +138,13 @@ begin
         )
         select bells, here, l.worker, l.generation, l.job_id, l.lease_id, l.business_id, j.call_sid,
                j.recording_sid, j.recording_url, j.job_type, l.attempt, j.max_attempts, u.running_before + n.nth,
-               u.max_slots
+               u.max_slots,
+               -- Another recording of the same call is or was here: the two must not get one file name. Both rows are
+               -- seen here by whichever is claimed later, so the names never meet.
+               exists (select 1 from job o where o.call_sid = j.call_sid and o.business_id = j.business_id
+                                             and o.recording_key <> j.recording_key)
+                   or exists (select 1 from recordings o where o.call_sid = j.call_sid
+                                             and o.business_id = j.business_id and o.recording_key <> j.recording_key)
           from leased l
           join numbered n on n.job_id = l.job_id
           join updated u on u.business_id = l.business_id
@@ -150,6 +156,6 @@ begin
     if given = 0 then
         return query select bells, here, null::integer, null::bigint, null::bigint, null::bigint, null::bigint,
                             null::text, null::text, null::text, null::text, null::smallint, null::smallint,
-                            null::integer, null::integer;
+                            null::integer, null::integer, null::boolean;
     end if;
 end $$;

@@ -4,5 +4,6 @@
 compile_error!("callspool supervises actors that panic: build it with panic = \"unwind\"");
 
 pub mod actors;
+pub mod adapters;
 pub mod domain;
 pub mod store;

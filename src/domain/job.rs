@@ -182,6 +182,19 @@ pub struct ClaimedJob {
     /// Slots of this business in use right after the claim, over the whole fleet, and its limit.
     pub running: i32,
     pub max_slots: i32,
+    /// Another recording of the same call is or was here.
+    pub shares_call: bool,
+}
+
+impl ClaimedJob {
+    /// Where the recording goes, without its extension: `{business_id}/{call_sid}`, and where the call has several
+    /// recordings `{business_id}/{call_sid}-{recording_sid}`, so that none replaces another.
+    pub fn storage_stem(&self) -> String {
+        match &self.recording_sid {
+            Some(recording) if self.shares_call => format!("{}/{}-{recording}", self.business_id, self.call_sid),
+            _ => format!("{}/{}", self.business_id, self.call_sid),
+        }
+    }
 }
 
 /// A file that is wholly in storage.

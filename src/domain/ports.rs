@@ -5,7 +5,7 @@
 
 use super::{
     failure::Failure,
-    ids::{BusinessId, CallSid, InstanceId, JobId, RecordingSid},
+    ids::{BusinessId, CallSid, InstanceId, JobId},
     job::{ClaimedJob, Disposition, Enqueued, JobFilter, JobView, NewJob, Settlement},
     lease::{Holder, LeaseId, WorkerLife},
     migration::{AppliedMigration, LockTry, MigrationFailure, SchemaVersions, Version},
@@ -206,7 +206,7 @@ impl fmt::Debug for Media {
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// Asks for a recording's media. Every answer but a success is a [`Failure`].
-    async fn fetch(&self, recording_url: &str, recording: Option<&RecordingSid>) -> Result<Media, Failure>;
+    async fn fetch(&self, recording_url: &str) -> Result<Media, Failure>;
 }
 
 /// Where recordings go.

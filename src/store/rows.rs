@@ -110,6 +110,7 @@ pub(super) struct ClaimedRow {
     max_attempts: Option<i16>,
     running: Option<i32>,
     max_slots: Option<i32>,
+    shares_call: Option<bool>,
 }
 
 impl ClaimedRow {
@@ -127,6 +128,7 @@ impl ClaimedRow {
             max_attempts: self.max_attempts.map_or(max_attempts, count),
             running: self.running.unwrap_or(0),
             max_slots: self.max_slots.unwrap_or(0),
+            shares_call: self.shares_call.unwrap_or(true),
         };
         Ok(Some((life(self.worker.unwrap_or(-1), self.generation.unwrap_or(0)), job)))
     }

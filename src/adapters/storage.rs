@@ -1,0 +1,202 @@
+//! Recordings in object storage, by the crate `object_store`: one code for a disk and, later, buckets.
+//!
+//! A file is written aside and renamed when it is whole. With fsync on, file and folder are flushed before the rename
+//! counts. What a `kill -9` leaves is a file `NAME#N` beside the final name, which nobody reads.
+
+use crate::domain::{
+    failure::{Failure, FailureCode},
+    ports::{Storage, Upload},
+};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use object_store::{
+    Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSystem, path::Path,
+};
+use std::{io, path::PathBuf, sync::Arc};
+
+/// Bytes that are gathered before they are written.
+const PART: usize = 256 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the storage URL must begin with file: in this version")]
+    UnknownScheme,
+    #[error("the storage folder {folder} cannot be made: {kind}")]
+    Folder { folder: String, kind: io::ErrorKind },
+}
+
+#[derive(Debug, Clone)]
+pub struct ObjectStorage {
+    store: Arc<dyn ObjectStore>,
+}
+
+impl ObjectStorage {
+    /// `url`: `file:` and a path, relative to the working folder or absolute; the folder is made.
+    pub fn open(url: &str, fsync: bool) -> Result<Self, OpenError> {
+        let folder = folder(url).ok_or(OpenError::UnknownScheme)?;
+        let refused = |kind| OpenError::Folder { folder: folder.display().to_string(), kind };
+        std::fs::create_dir_all(&folder).map_err(|error| refused(error.kind()))?;
+        let store = LocalFileSystem::new_with_prefix(&folder)
+            .map_err(|_| refused(io::ErrorKind::NotADirectory))?
+            .with_fsync(fsync);
+        Ok(Self { store: Arc::new(store) })
+    }
+}
+
+/// The folder that a `file:` URL names.
+pub fn folder(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("file:")?;
+    Some(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
+}
+
+#[async_trait]
+impl Storage for ObjectStorage {
+    async fn begin(&self, key: &str) -> Result<Box<dyn Upload>, Failure> {
+        let path = checked(key)?;
+        let upload = self.store.put_multipart(&path).await.map_err(|error| failure(&error))?;
+        Ok(Box::new(PartedUpload { upload, gathered: BytesMut::with_capacity(PART) }))
+    }
+
+    async fn check(&self) -> Result<(), Failure> {
+        let path = Path::from(format!(".callspool-check-{}", rand::random::<u64>()));
+        let probe = async {
+            self.store.put(&path, PutPayload::from_static(b"callspool")).await?;
+            self.store.get(&path).await?.bytes().await?;
+            self.store.delete(&path).await
+        };
+        probe.await.map_err(|error| failure(&error))
+    }
+}
+
+/// Keys are made of checked identifiers; one that is not must not leave the storage.
+fn checked(key: &str) -> Result<Path, Failure> {
+    let bad = || Failure::new(FailureCode::StorageError, "the storage key is not a plain relative path");
+    if key.split('/').any(|part| part.is_empty() || part.starts_with('.') || part.contains('#')) {
+        return Err(bad());
+    }
+    Path::parse(key).map_err(|_| bad())
+}
+
+struct PartedUpload {
+    upload: Box<dyn MultipartUpload>,
+    gathered: BytesMut,
+}
+
+impl PartedUpload {
+    async fn flush(&mut self) -> Result<(), Failure> {
+        let part = self.gathered.split().freeze();
+        self.upload.put_part(part.into()).await.map_err(|error| failure(&error))
+    }
+}
+
+#[async_trait]
+impl Upload for PartedUpload {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), Failure> {
+        self.gathered.extend_from_slice(&chunk);
+        if self.gathered.len() >= PART { self.flush().await } else { Ok(()) }
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<(), Failure> {
+        if !self.gathered.is_empty() {
+            self.flush().await?;
+        }
+        self.upload.complete().await.map(|_| ()).map_err(|error| failure(&error))
+    }
+
+    async fn abort(mut self: Box<Self>) {
+        if let Err(error) = self.upload.abort().await {
+            tracing::warn!(failure = %failure(&error), "a file that was written aside is left behind");
+        }
+    }
+}
+
+/// What went wrong, without the path: `object_store` puts it into its messages.
+fn failure(error: &Error) -> Failure {
+    let text = match error {
+        Error::NotFound { .. } => "not found".to_owned(),
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => "permission denied".to_owned(),
+        other => io_kind(other).map_or_else(|| "the storage failed".to_owned(), |kind| kind.to_string()),
+    };
+    Failure::new(FailureCode::StorageError, text)
+}
+
+/// The operating system's reason, somewhere below: "no storage space", say.
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<io::Error>())
+        .map(io::Error::kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().unwrap()
+    }
+
+    fn open(dir: &std::path::Path) -> ObjectStorage {
+        ObjectStorage::open(&format!("file:{}", dir.display()), true).unwrap()
+    }
+
+    fn files(dir: &std::path::Path) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_is_seen_under_its_name_only_when_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        runtime().block_on(async {
+            let mut upload = open(dir.path()).begin("42/CA1.mp3").await.unwrap();
+            upload.write(Bytes::from(vec![7; 3 * PART + 1])).await.unwrap();
+            assert!(!dir.path().join("42/CA1.mp3").exists());
+            upload.commit().await.unwrap();
+        });
+        assert_eq!(std::fs::read(dir.path().join("42/CA1.mp3")).unwrap(), vec![7; 3 * PART + 1]);
+        assert_eq!(files(&dir.path().join("42")), ["CA1.mp3"]);
+    }
+
+    #[test]
+    fn an_aborted_or_dropped_upload_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = runtime();
+        runtime.block_on(async {
+            let storage = open(dir.path());
+            let mut upload = storage.begin("42/CA1.mp3").await.unwrap();
+            upload.write(Bytes::from_static(b"half")).await.unwrap();
+            upload.abort().await;
+            let mut upload = storage.begin("42/CA2.mp3").await.unwrap();
+            upload.write(Bytes::from(vec![1; PART])).await.unwrap();
+        });
+        // The clean-up of a drop runs on the runtime's blocking threads, which its end waits for.
+        drop(runtime);
+        assert_eq!(files(&dir.path().join("42")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_key_cannot_leave_the_storage() {
+        let dir = tempfile::tempdir().unwrap();
+        for key in ["../x", "a/../../x", "/etc/passwd", "a//b", ".hidden", "a/b#1", ""] {
+            let refused = runtime().block_on(async { open(dir.path()).begin(key).await.err() });
+            assert_eq!(refused.map(|failure| failure.code), Some(FailureCode::StorageError), "{key}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_its_kind_and_no_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open(dir.path());
+        std::fs::write(dir.path().join("42"), b"a file where a folder is needed").unwrap();
+        let refused = runtime().block_on(async { storage.begin("42/CA1.mp3").await.err().unwrap() });
+        assert_eq!(refused.code, FailureCode::StorageError);
+        assert!(!refused.message.contains('/'), "{}", refused.message);
+    }
+
+    #[test]
+    fn only_file_urls_are_known() {
+        assert!(matches!(ObjectStorage::open("s3://bucket/x", true), Err(OpenError::UnknownScheme)));
+        assert_eq!(folder("file:./data/recordings"), Some(PathBuf::from("./data/recordings")));
+        assert_eq!(folder("file:///var/lib/x"), Some(PathBuf::from("/var/lib/x")));
+    }
+}
