@@ -6,4 +6,6 @@ compile_error!("callspool supervises actors that panic: build it with panic = \"
 pub mod actors;
 pub mod adapters;
 pub mod domain;
+pub mod settings;
 pub mod store;
+pub mod telemetry;

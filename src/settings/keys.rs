@@ -1,0 +1,184 @@
+//! The table of everything that can be set. Defaults stand in `config/default.toml`.
+
+use super::kind::Kind;
+use std::{fmt::Write, time::Duration};
+
+/// One thing that can be set.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Section and name, as in a file.
+    pub(super) path: &'static str,
+    /// The variable of its own, which wins over everything.
+    pub(super) variable: Option<&'static str>,
+    pub(super) kind: Kind,
+    pub(super) help: &'static str,
+}
+
+const fn key(path: &'static str, variable: Option<&'static str>, kind: Kind, help: &'static str) -> Key {
+    Key { path, variable, kind, help }
+}
+
+const fn ms(min: u64, max: u64) -> Kind {
+    Kind::Duration { min: Duration::from_millis(min), max: Duration::from_millis(max) }
+}
+
+const HOUR: u64 = 3_600_000;
+const DAY: u64 = 24 * HOUR;
+const ANY_PG_INTERVAL: Kind = Kind::PgInterval { min: Duration::from_millis(1), max: Duration::from_hours(24) };
+
+pub(super) const ROLES: &[&str] = &["api", "webhooks", "worker"];
+pub(super) const ENVIRONMENTS: &[&str] = &["development", "test", "staging", "production"];
+
+pub(super) const KEYS: &[Key] = &[
+    key("process.roles", Some("CALLSPOOL_ROLES"), Kind::Some(ROLES), "what this process does"),
+    key(
+        "database.url",
+        Some("DATABASE_URL"),
+        Kind::PostgresUrl,
+        "PostgreSQL 14 or newer; embedded in development and test where there is none",
+    ),
+    key("database.schema", Some("DATABASE_SCHEMA"), Kind::Schema, "the schema of callspool's tables"),
+    key(
+        "database.pool_size",
+        None,
+        Kind::Int { min: 2, max: 1000 },
+        "connections of this process, besides the listener's and the migrator's",
+    ),
+    key("database.acquire_timeout", None, ms(100, 60_000), "longest wait for one of them"),
+    key("database.embedded_dir", None, Kind::Path, "where the embedded PostgreSQL lies"),
+    key("migrations.run", Some("RUN_MIGRATIONS"), Kind::Switch, "1: this process migrates; 0: it skips at once"),
+    key(
+        "migrations.database_url",
+        Some("MIGRATION_DATABASE_URL"),
+        Kind::PostgresUrl,
+        "direct address for migrations and LISTEN, where the pool is behind a transaction-mode pooler",
+    ),
+    key(
+        "migrations.lock_wait_seconds",
+        Some("MIGRATION_LOCK_WAIT_SECONDS"),
+        Kind::Seconds { min: 0, max: 86_400 },
+        "how long to try for the lock before the graceful skip; 0 is one try",
+    ),
+    key(
+        "migrations.statement_timeout",
+        Some("MIGRATION_STATEMENT_TIMEOUT"),
+        ANY_PG_INTERVAL,
+        "of the migration connection only",
+    ),
+    key(
+        "migrations.lock_timeout",
+        Some("MIGRATION_LOCK_TIMEOUT"),
+        ANY_PG_INTERVAL,
+        "longest wait of one DDL statement for a table lock",
+    ),
+    key(
+        "migrations.lock_id",
+        Some("MIGRATION_LOCK_ID"),
+        Kind::Int { min: i64::MIN, max: i64::MAX },
+        "the advisory lock's key",
+    ),
+    key(
+        "http.bind",
+        Some("CALLSPOOL_HTTP_BIND"),
+        Kind::Address,
+        "address of API, webhooks and health; port 0 picks one",
+    ),
+    key(
+        "http.api_token",
+        Some("CALLSPOOL_API_TOKEN"),
+        Kind::Secret,
+        "bearer token of the API; without one the role api may bind loopback only",
+    ),
+    key("http.workers", None, Kind::Int { min: 1, max: 64 }, "threads that serve HTTP"),
+    key("http.body_limit", None, Kind::Int { min: 1024, max: 16_777_216 }, "largest body of one request, in bytes"),
+    key(
+        "http.public_url",
+        None,
+        Kind::HttpUrl,
+        "scheme and host that the provider was told, where a proxy stands before us",
+    ),
+    key("storage.url", Some("CALLSPOOL_STORAGE_URL"), Kind::StorageUrl, "where recordings go"),
+    key("storage.fsync", None, Kind::Bool, "flush file and folder before a recording counts as stored"),
+    key("log.dir", Some("CALLSPOOL_LOG_DIR"), Kind::Path, "folder of the rolling files, of its own"),
+    key(
+        "log.format",
+        Some("CALLSPOOL_LOG_FORMAT"),
+        Kind::OneOf(&["pretty", "json"]),
+        "on stdout; the files are always JSON lines",
+    ),
+    key("log.level", None, Kind::LogLevel, "what is logged"),
+    key("log.rotation", None, Kind::OneOf(&["hourly", "daily"]), "when a new file begins"),
+    key("log.keep_files", None, Kind::Int { min: 1, max: 10_000 }, "files that are kept"),
+    key(
+        "twilio.account_sid",
+        Some("TWILIO_ACCOUNT_SID"),
+        Kind::AccountSid,
+        "the account whose recordings are fetched",
+    ),
+    key("twilio.auth_token", Some("TWILIO_AUTH_TOKEN"), Kind::Secret, "its token; signs webhooks, opens media"),
+    key(
+        "twilio.api_base",
+        Some("TWILIO_API_BASE"),
+        Kind::HttpUrl,
+        "the only place that recordings are fetched from; trusted as it is",
+    ),
+    key("twilio.allow_short_sids", None, Kind::Bool, "accept SIDs such as CA123: for tests"),
+    key("twilio.connect_timeout", None, ms(10, 60_000), "longest wait for a connection"),
+    key("twilio.read_timeout", None, ms(10, 600_000), "longest silence of the provider"),
+    key("twilio.attempt_timeout", None, ms(100, DAY), "longest time of one attempt; shorter than queue.lease"),
+    key(
+        "twilio.max_bytes",
+        None,
+        Kind::Int { min: 1024, max: 1 << 40 },
+        "the largest recording that is taken, in bytes",
+    ),
+    key(
+        "queue.default_max_slots",
+        None,
+        Kind::Int { min: 0, max: 10_000 },
+        "slots of a business that is met for the first time",
+    ),
+    key("queue.quantum", None, Kind::Int { min: 1, max: 1000 }, "jobs a turn of the ring and unit of weight"),
+    key("queue.poll_min", None, ms(10, 60_000), "between two looks for work that no bell announced"),
+    key("queue.poll_max", None, ms(10, 60_000), "the same, while there is none for long"),
+    key("queue.lease", None, ms(1_000, 7 * DAY), "after this long an attempt counts as lost"),
+    key("queue.beat_interval", None, ms(50, 60_000), "between two beats of an instance"),
+    key(
+        "queue.beat_ttl",
+        None,
+        ms(150, 600_000),
+        "without a beat for this long an instance counts as dead; at least 3 beats",
+    ),
+    key("queue.reap_interval", None, ms(50, 600_000), "between two looks for lost leases"),
+    key("queue.promote_interval", None, ms(10, 60_000), "longest wait between two looks for due jobs"),
+    key("queue.history_keep", None, ms(DAY, 3650 * DAY), "how long finished jobs are kept"),
+    key("queue.history_interval", None, ms(1_000, DAY), "between two rotations of the history"),
+    key("worker.count", None, Kind::Int { min: 1, max: 1024 }, "downloads at a time in this process"),
+    key("retry.max_attempts", None, Kind::Int { min: 1, max: 1000 }, "attempts of a job"),
+    key("retry.base", None, ms(1, DAY), "wait before the second attempt"),
+    key("retry.max", None, ms(1, 7 * DAY), "longest wait, also for a Retry-After"),
+    key("retry.factor", None, Kind::Float { min: 1.0, max: 10.0 }, "growth of the wait"),
+    key("retry.jitter", None, Kind::Float { min: 0.0, max: 1.0 }, "share of the wait that is random"),
+    key("retry.not_ready_base", None, ms(1, DAY), "wait after the provider's first 404"),
+    key("supervision.backoff_min", None, ms(1, 60_000), "wait before an actor's first restart"),
+    key("supervision.backoff_max", None, ms(1, 600_000), "longest wait before a restart"),
+    key(
+        "supervision.max_restarts",
+        None,
+        Kind::Int { min: 1, max: 100_000 },
+        "restarts of one actor within the window; one more ends the process with 70",
+    ),
+    key("supervision.window", None, ms(100, DAY), "see max_restarts"),
+    key("shutdown.grace_seconds", None, Kind::Seconds { min: 1, max: 3600 }, "how long a drain may take"),
+];
+
+/// The README's table.
+pub fn markdown_table() -> String {
+    let mut table = String::from("| key | variable | allowed | meaning |\n|---|---|---|---|\n");
+    for Key { path, variable, kind, help } in KEYS {
+        let variable = variable.map(|name| format!("`{name}`")).unwrap_or_default();
+        // Writing to a String does not fail.
+        let _ = writeln!(table, "| `{path}` | {variable} | {} | {help} |", kind.allowed());
+    }
+    table
+}

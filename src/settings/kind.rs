@@ -1,0 +1,210 @@
+//! What a value may be: the check, and the words for it.
+
+use crate::domain::ids::{AccountSid, SidForm};
+use std::{net::SocketAddr, time::Duration};
+use tracing_subscriber::filter::Targets;
+use url::Url;
+
+/// The kind of one key's value, with its bounds (inclusive).
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Int {
+        min: i64,
+        max: i64,
+    },
+    Float {
+        min: f64,
+        max: f64,
+    },
+    Bool,
+    /// `0` or `1`, and nothing else.
+    Switch,
+    /// A number with a unit.
+    Duration {
+        min: Duration,
+        max: Duration,
+    },
+    /// The same; a bare number is milliseconds, as in PostgreSQL.
+    PgInterval {
+        min: Duration,
+        max: Duration,
+    },
+    Seconds {
+        min: u64,
+        max: u64,
+    },
+    OneOf(&'static [&'static str]),
+    /// One or more of these.
+    Some(&'static [&'static str]),
+    Path,
+    Schema,
+    Address,
+    HttpUrl,
+    StorageUrl,
+    LogLevel,
+    AccountSid,
+    /// Anything that is not empty; never shown.
+    Secret,
+    /// A `postgres://` URL; never shown.
+    PostgresUrl,
+}
+
+/// A value that was checked.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    Duration(Duration),
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Kind {
+    pub(super) fn is_secret(self) -> bool {
+        matches!(self, Self::Secret | Self::PostgresUrl)
+    }
+
+    /// `None`: not allowed.
+    pub(super) fn check(self, raw: &str) -> Option<Value> {
+        let text = || Value::Text(raw.to_owned());
+        match self {
+            Self::Int { min, max } => raw.parse().ok().filter(|n| (min..=max).contains(n)).map(Value::Int),
+            Self::Float { min, max } => raw.parse().ok().filter(|n| (min..=max).contains(n)).map(Value::Float),
+            Self::Bool => raw.parse().ok().map(Value::Bool),
+            Self::Switch => ["0", "1"].contains(&raw).then(|| Value::Bool(raw == "1")),
+            Self::Duration { min, max } => {
+                parse_duration(raw, None).filter(|d| (min..=max).contains(d)).map(Value::Duration)
+            }
+            Self::PgInterval { min, max } => {
+                parse_duration(raw, Some("ms")).filter(|d| (min..=max).contains(d)).map(Value::Duration)
+            }
+            Self::Seconds { min, max } => {
+                let seconds = raw.parse().ok().filter(|n| (min..=max).contains(n));
+                seconds.map(|n| Value::Duration(Duration::from_secs(n)))
+            }
+            Self::OneOf(words) => words.contains(&raw).then(text),
+            Self::Some(words) => {
+                let list: Vec<String> = raw.split(',').map(|word| word.trim().to_owned()).collect();
+                list.iter().all(|word| words.contains(&word.as_str())).then_some(Value::List(list))
+            }
+            Self::Path | Self::Secret => (!raw.is_empty()).then(text),
+            Self::Schema => is_schema(raw).then(text),
+            Self::Address => raw.parse::<SocketAddr>().ok().map(|_| text()),
+            Self::HttpUrl => is_http_base(raw).then(text),
+            Self::StorageUrl => raw.strip_prefix("file:").is_some_and(|path| !path.is_empty()).then(text),
+            Self::LogLevel => raw.parse::<Targets>().ok().map(|_| text()),
+            Self::AccountSid => AccountSid::parse(raw, SidForm::Short).ok().map(|_| text()),
+            Self::PostgresUrl => {
+                let parsed = Url::parse(raw).is_ok_and(|url| ["postgres", "postgresql"].contains(&url.scheme()));
+                parsed.then(text)
+            }
+        }
+    }
+
+    /// What is allowed, in words.
+    pub(super) fn allowed(self) -> String {
+        match self {
+            Self::Int { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Float { min, max } => format!("a number from {min} to {max}"),
+            Self::Bool => "true or false".to_owned(),
+            Self::Switch => "0 or 1".to_owned(),
+            Self::Duration { min, max } => {
+                format!("a number with ms, s, min, h or d, from {} to {}", words(min), words(max))
+            }
+            Self::PgInterval { min, max } => {
+                format!("a PostgreSQL interval (us, ms, s, min, h, d) from {} to {}", words(min), words(max))
+            }
+            Self::Seconds { min, max } => format!("a whole number of seconds from {min} to {max}"),
+            Self::OneOf(words) => format!("one of: {}", words.join(", ")),
+            Self::Some(words) => format!("one or more of, separated by commas: {}", words.join(", ")),
+            Self::Path => "a path".to_owned(),
+            Self::Schema => "a lower-case SQL name that does not begin with pg_".to_owned(),
+            Self::Address => "an address and port such as 127.0.0.1:8080".to_owned(),
+            Self::HttpUrl => "an http or https URL without user info, query and fragment".to_owned(),
+            Self::StorageUrl => "file: and a path (other storages come with a later version)".to_owned(),
+            Self::LogLevel => {
+                "error, warn, info, debug, trace or off, also by target: info,callspool=debug".to_owned()
+            }
+            Self::AccountSid => "AC and 32 hexadecimal digits".to_owned(),
+            Self::Secret => "a text that is not empty".to_owned(),
+            Self::PostgresUrl => "a postgres:// URL".to_owned(),
+        }
+    }
+}
+
+fn is_schema(name: &str) -> bool {
+    let mut characters = name.chars();
+    let first = characters.next().is_some_and(|c| c.is_ascii_lowercase() || c == '_');
+    let rest = characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    first && rest && name.len() <= 63 && !name.starts_with("pg_")
+}
+
+fn is_http_base(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| {
+        ["http", "https"].contains(&url.scheme())
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
+}
+
+/// `bare`: the unit of a number without one; `None` refuses it.
+fn parse_duration(text: &str, bare: Option<&str>) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let micros = match Some(unit.trim()).filter(|unit| !unit.is_empty()).or(bare)? {
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "min" => 60_000_000,
+        "h" => 3_600_000_000,
+        "d" => 86_400_000_000,
+        _ => return None,
+    };
+    number.checked_mul(micros).map(Duration::from_micros)
+}
+
+/// A duration as it is written in a configuration.
+pub(super) fn words(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+    let whole = units.iter().find(|(size, _)| ms > 0 && ms.is_multiple_of(*size));
+    whole.map_or_else(|| format!("{ms}ms"), |(size, unit)| format!("{}{unit}", ms / size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(parse_duration("250ms", None), Some(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2 min", None), Some(Duration::from_mins(2)));
+        assert_eq!(parse_duration("30d", None), Some(Duration::from_hours(720)));
+        assert_eq!(parse_duration("1500", Some("ms")), Some(Duration::from_millis(1500)));
+        for bad in ["", "5", "-1s", "1.5s", "s", "5 weeks", "99999999999999999999d"] {
+            assert_eq!(parse_duration(bad, None), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_shown_as_it_is_written() {
+        for text in ["250ms", "2s", "2min", "1h", "30d", "0ms"] {
+            assert_eq!(words(parse_duration(text, None).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn a_schema_name_needs_no_quoting() {
+        for good in ["callspool", "_a1"] {
+            assert!(is_schema(good));
+        }
+        for bad in ["", "Pg", "pg_x", "a-b", "a\"b", "1a", "a b"] {
+            assert!(!is_schema(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! From raw values to [`Settings`], with all errors at once.
+
+use super::{
+    keys::{ENVIRONMENTS, KEYS, Key},
+    layers::{self, Raw, Vars},
+    typed::{Checked, Environment, Settings},
+};
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt, path::Path};
+
+/// Everything that is wrong with a configuration. It repeats no value, since a value may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsError {
+    pub faults: Vec<String>,
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the configuration cannot be used ({} faults):", self.faults.len())?;
+        let lines: Vec<String> = self.faults.iter().map(|fault| format!("  - {fault}")).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+/// What is in force, and where each value came from.
+pub type Effective = Vec<EffectiveValue>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EffectiveValue {
+    pub key: &'static str,
+    /// `********` for a secret; `None` when it is not set.
+    pub value: Option<String>,
+    pub origin: Option<String>,
+}
+
+impl Settings {
+    /// `environment`: `CALLSPOOL_ENV` or what the command line says; development where neither does. `folder`: of the
+    /// configuration files, which may be missing.
+    pub fn load(
+        environment: Option<&str>,
+        folder: Option<&Path>,
+        vars: &Vars,
+    ) -> Result<(Self, Effective), SettingsError> {
+        let name = environment.filter(|name| !name.is_empty()).unwrap_or("development");
+        let environment = Environment::parse(name).ok_or_else(|| SettingsError {
+            faults: vec![format!("CALLSPOOL_ENV or --env: allowed is one of: {}", ENVIRONMENTS.join(", "))],
+        })?;
+        let (raw, fault_rules) = layers::gather(name, folder, vars).map_err(|error| SettingsError {
+            faults: vec![format!("a configuration file cannot be read: {error}")],
+        })?;
+        let mut faults: Vec<String> = raw
+            .iter()
+            .filter(|(path, _)| !KEYS.iter().any(|key| key.path == path.as_str()))
+            .map(|(path, raw)| format!("{path} (from {}): there is no such key{}", raw.origin, nearest(path)))
+            .collect();
+        let mut checked = Checked::new(environment);
+        for key in KEYS {
+            let Some(Raw { text, origin }) = raw.get(key.path) else { continue };
+            match key.kind.check(text) {
+                Some(value) => checked.insert(key.path, value, origin),
+                None => faults.push(format!("{} (from {origin}): allowed is {}", key.path, key.kind.allowed())),
+            }
+        }
+        checked.rules(&mut faults);
+        checked.fault_rules(fault_rules, &mut faults);
+        if faults.is_empty() { Ok((checked.settings(), effective(&raw))) } else { Err(SettingsError { faults }) }
+    }
+}
+
+fn effective(raw: &BTreeMap<String, Raw>) -> Effective {
+    let show = |key: &'static Key| {
+        let raw = raw.get(key.path);
+        let shown = |raw: &Raw| if key.kind.is_secret() { "********".to_owned() } else { raw.text.clone() };
+        EffectiveValue { key: key.path, value: raw.map(shown), origin: raw.map(|raw| raw.origin.clone()) }
+    };
+    KEYS.iter().map(show).collect()
+}
+
+/// A hint at a key of the same section, or of the same name elsewhere.
+fn nearest(path: &str) -> String {
+    let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let elsewhere = KEYS.iter().find(|key| key.path.rsplit_once('.').is_some_and(|(_, other)| other == name));
+    if let Some(key) = elsewhere {
+        return format!("; did you mean {}?", key.path);
+    }
+    let siblings: Vec<&str> =
+        KEYS.iter().filter_map(|key| key.path.strip_prefix(section)?.strip_prefix('.')).collect();
+    if siblings.is_empty() { String::new() } else { format!("; [{section}] has {}", siblings.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(environment: &str, vars: &[(&str, &str)]) -> Result<(Settings, Effective), SettingsError> {
+        Settings::load(Some(environment), None, &vars.iter().copied().collect())
+    }
+
+    fn faults(environment: &str, vars: &[(&str, &str)]) -> Vec<String> {
+        load(environment, vars).map(|_| ()).expect_err("should be refused").faults
+    }
+
+    const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://me:s3cret-canary@db/app");
+
+    #[test]
+    fn every_environment_loads_with_its_file_and_no_file_misses_a_key() {
+        for environment in ENVIRONMENTS {
+            let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config"));
+            let vars = [DATABASE].into_iter().collect();
+            let (settings, _) = Settings::load(Some(environment), Some(folder), &vars).unwrap();
+            assert_eq!(settings.queue.default_max_slots, 5);
+            assert!(folder.join(format!("{environment}.toml")).exists());
+        }
+    }
+
+    #[test]
+    fn the_contracts_defaults_hold() {
+        let (settings, _) = load("production", &[DATABASE]).unwrap();
+        assert!(!settings.migrations.run);
+        assert_eq!(settings.migrations.lock_wait.as_secs(), 30);
+        assert_eq!(settings.migrations.statement_timeout.as_secs(), 120);
+        assert_eq!(settings.migrations.lock_timeout.as_secs(), 5);
+        assert_eq!(settings.migrations.lock_id, 1_234_567_890);
+        assert_eq!(settings.database.schema, "callspool");
+        assert_eq!(settings.http.bind.to_string(), "127.0.0.1:8080");
+        assert_eq!(settings.storage.url, "file:./data/recordings");
+        assert_eq!(settings.shutdown.grace.as_secs(), 25);
+        assert_eq!(settings.roles.iter().count(), 3);
+    }
+
+    #[test]
+    fn a_keys_own_variable_wins_over_the_general_one_and_both_over_files() {
+        let vars = [("CALLSPOOL__HTTP__BIND", "127.0.0.1:1"), ("CALLSPOOL_HTTP_BIND", "127.0.0.1:2")];
+        let (settings, effective) = load("test", &vars).unwrap();
+        assert_eq!(settings.http.bind.port(), 2);
+        let bind = effective.iter().find(|value| value.key == "http.bind").unwrap();
+        assert_eq!(bind.origin.as_deref(), Some("CALLSPOOL_HTTP_BIND"));
+        let (settings, _) =
+            load("test", &[("CALLSPOOL__WORKER__COUNT", "3"), ("CALLSPOOL_HTTP_BIND", "")]).unwrap();
+        assert_eq!((settings.worker.count, settings.http.bind.port()), (3, 8080));
+    }
+
+    #[test]
+    fn all_faults_come_at_once_with_origin_and_what_is_allowed() {
+        let vars = [
+            ("CALLSPOOL__WORKER__COUNT", "many"),
+            ("CALLSPOOL__WORKER__CUONT", "3"),
+            ("RUN_MIGRATIONS", "yes"),
+            ("CALLSPOOL_ROLES", "api,wroker"),
+            ("TWILIO_ACCOUNT_SID", "AC1"),
+        ];
+        let faults = faults("production", &vars).join("\n");
+        for expected in [
+            "worker.cuont (from CALLSPOOL__WORKER__CUONT): there is no such key; [worker] has count",
+            "worker.count (from CALLSPOOL__WORKER__COUNT): allowed is a whole number from 1 to 1024",
+            "migrations.run (from RUN_MIGRATIONS): allowed is 0 or 1",
+            "process.roles (from CALLSPOOL_ROLES): allowed is one or more of",
+            "DATABASE_URL is required",
+            "belong together",
+        ] {
+            assert!(faults.contains(expected), "{expected} is not in:\n{faults}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_an_unknown_key_is_refused_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("test.toml"), "[queue]\npoll = \"1s\"\n").unwrap();
+        let refused = Settings::load(Some("test"), Some(folder.path()), &Vars::default()).err().unwrap();
+        assert!(
+            refused.faults[0].contains("queue.poll (from") && refused.faults[0].contains("test.toml"),
+            "{refused}"
+        );
+        std::fs::write(folder.path().join("test.toml"), "[queue\n").unwrap();
+        let refused = Settings::load(Some("test"), Some(folder.path()), &Vars::default()).err().unwrap();
+        assert!(refused.faults[0].contains("test.toml"), "{refused}");
+    }
+
+    #[test]
+    fn an_api_without_a_token_stays_on_loopback() {
+        let open = [DATABASE, ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080")];
+        assert!(faults("production", &open)[0].contains("loopback"));
+        let closed = [DATABASE, ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080"), ("CALLSPOOL_API_TOKEN", "t")];
+        assert!(load("production", &closed).is_ok());
+        let other = [DATABASE, ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080"), ("CALLSPOOL_ROLES", "worker,webhooks")];
+        assert!(load("production", &other).is_ok());
+    }
+
+    #[test]
+    fn a_lease_outlasts_its_attempt_and_a_beat_is_missed_thrice() {
+        let vars = [("CALLSPOOL__QUEUE__LEASE", "1min"), ("CALLSPOOL__QUEUE__BEAT_TTL", "3s")];
+        let faults = faults("test", &vars);
+        assert!(faults.iter().any(|fault| fault.starts_with("queue.lease") && fault.contains("attempt_timeout")));
+        assert!(faults.iter().any(|fault| fault.starts_with("queue.beat_ttl") && fault.contains("3 times")));
+    }
+
+    #[test]
+    fn a_secret_is_shown_nowhere() {
+        let canary = "s3cret-canary";
+        let url = "postgres://me:s3cret-canary@db/app";
+        let good = [
+            DATABASE,
+            ("MIGRATION_DATABASE_URL", url),
+            ("CALLSPOOL_API_TOKEN", canary),
+            ("TWILIO_ACCOUNT_SID", "AC1"),
+            ("TWILIO_AUTH_TOKEN", canary),
+        ];
+        let (settings, effective) = load("production", &good).unwrap();
+        assert!(!format!("{settings:?}{effective:?}").contains(canary));
+        assert!(effective.iter().any(|value| value.value.as_deref() == Some("********")));
+        let refused = load("production", &[("DATABASE_URL", "mysql://me:s3cret-canary@db")]).err().unwrap();
+        assert!(!refused.to_string().contains(canary), "{refused}");
+    }
+
+    #[cfg(not(feature = "faults"))]
+    #[test]
+    fn faults_on_purpose_are_not_compiled_in() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("test.toml"), "[[faults]]\nactor = \"x\"\n").unwrap();
+        let refused = Settings::load(Some("test"), Some(folder.path()), &Vars::default()).err().unwrap();
+        assert!(refused.faults[0].contains("faults") && refused.faults[0].contains("no such key"), "{refused}");
+    }
+}

@@ -1,0 +1,19 @@
+//! Configuration: raw values from files and variables, checked all at once, become [`Settings`].
+//!
+//! [`keys`] is the table of everything that can be set; [`layers`] gathers raw values with their origin; [`kind`] checks
+//! one value; [`typed`] is what the rest of the program sees.
+
+mod keys;
+mod kind;
+mod layers;
+mod load;
+mod typed;
+
+pub use keys::markdown_table;
+pub use layers::Vars;
+pub use load::{Effective, EffectiveValue, SettingsError};
+pub use typed::{
+    DatabaseSettings, Environment, HttpSettings, LogFormat, LogSettings, MigrationSettings, QueueSettings, Role,
+    Roles, Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings, TwilioSettings,
+    WorkerSettings,
+};

@@ -1,0 +1,111 @@
+//! The table of all events that others rely on: marker, fields, and when each is written.
+//!
+//! An event is written anywhere by tracing's macros with a field `marker`; its line begins with the icon, the marker
+//! and these fields in this order, and ends with whatever other fields it has.
+
+use std::fmt::Write;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    pub marker: &'static str,
+    /// Empty for none.
+    pub icon: &'static str,
+    pub fields: &'static [&'static str],
+    pub when: &'static str,
+}
+
+const fn event(
+    icon: &'static str,
+    marker: &'static str,
+    fields: &'static [&'static str],
+    when: &'static str,
+) -> Event {
+    Event { marker, icon, fields, when }
+}
+
+pub const ALL: &[Event] = &[
+    event(
+        "📥",
+        "ENQUEUE",
+        &["job_type", "call_sid", "business_id", "deduplicated"],
+        "a job was committed, or was there already",
+    ),
+    event(
+        "🎯",
+        "WORKER_PICKED",
+        &["job_type", "call_sid", "business_id", "recording_sid", "attempt"],
+        "a worker begins an attempt",
+    ),
+    event(
+        "✅",
+        "WORKER_SLOT_ACQUIRED",
+        &["call_sid", "business_id", "running", "max_slots"],
+        "a claim gave the job a slot",
+    ),
+    event(
+        "✅",
+        "WORKER_DOWNLOAD_DONE",
+        &["call_sid", "file", "bytes", "duration_ms"],
+        "the recording is whole in the storage",
+    ),
+    event(
+        "🔓",
+        "WORKER_RELEASE_SLOT",
+        &["call_sid", "business_id", "reason"],
+        "the slot is free: reason is success, retry, failed, cancelled, drained or reaped",
+    ),
+    event(
+        "❌",
+        "WORKER_JOB_FAILED",
+        &["call_sid", "reason", "type", "retry_in"],
+        "an attempt failed; retry_in=never when it was the last",
+    ),
+    event(
+        "🔒",
+        "MIGRATION_LOCK_WAITING",
+        &["attempt", "waited_ms", "holder_pid", "holder_app", "holder_since"],
+        "another session has the migration lock",
+    ),
+    event("", "MIGRATION_LOCK_ACQUIRED", &["attempt"], "this process migrates"),
+    event("", "MIGRATION_APPLIED", &["version", "ms"], "one migration is applied"),
+    event("", "MIGRATION_DONE", &["applied", "version"], "nothing is left to apply"),
+    event(
+        "✅",
+        "MIGRATION_SKIPPED",
+        &["reason"],
+        "this process does not migrate, which is safe: reason is disabled or lock_timeout",
+    ),
+    event("❌", "MIGRATION_FAILED", &["version", "reason"], "a migration failed; the process goes on"),
+    event("", "SCHEMA_WAITING", &["have", "need"], "workers wait for a schema that fits"),
+    event("", "SCHEMA_READY", &["have", "need"], "the schema fits: workers start"),
+    event("", "ACTOR_STARTED", &["actor", "generation"], "an actor started for the first time"),
+    event(
+        "",
+        "ACTOR_DOWN",
+        &["actor", "generation", "reason", "restart_in"],
+        "an actor ended; restart_in where it is restarted",
+    ),
+    event("", "ACTOR_RESTARTED", &["actor", "generation"], "an actor was made anew"),
+    event("", "DRAIN_STARTED", &[], "the process stops: nothing new is taken in"),
+    event(
+        "",
+        "DRAIN_DONE",
+        &["finished", "handed_back"],
+        "every actor has ended: jobs that ended during the drain, and jobs given back unburnt",
+    ),
+];
+
+pub fn find(marker: &str) -> Option<&'static Event> {
+    ALL.iter().find(|event| event.marker == marker)
+}
+
+/// The README's table.
+pub fn markdown_table() -> String {
+    let mut table = String::from("| marker | fields | written when |\n|---|---|---|\n");
+    for Event { marker, icon, fields, when } in ALL {
+        let icon = if icon.is_empty() { String::new() } else { format!("{icon} ") };
+        // Writing to a String does not fail.
+        let _ = writeln!(table, "| {icon}`{marker}` | {} | {when} |", fields.join(" "));
+    }
+    table
+}

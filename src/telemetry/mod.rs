@@ -1,0 +1,100 @@
+//! Logging: readable or JSON lines on stdout, JSON lines in rolling files, and the table of all events.
+//!
+//! Nothing here blocks an actor: lines go through bounded buffers that drop when they are full, and the drops are
+//! counted. The buffers are written out when the [`TelemetryGuard`] is dropped, at the very end of the process.
+
+pub mod events;
+mod line;
+mod panic_hook;
+
+use line::Lines;
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
+use tracing_appender::{
+    non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard},
+    rolling::{RollingFileAppender, Rotation},
+};
+use tracing_subscriber::{Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// Lines that one buffer holds before it drops.
+const BUFFERED_LINES: usize = 65_536;
+
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// The files' folder; nothing else may be in it.
+    pub dir: PathBuf,
+    /// JSON lines on stdout instead of readable ones.
+    pub json: bool,
+    /// Such as `info,callspool=debug`.
+    pub level: String,
+    /// A new file each hour instead of each day.
+    pub hourly: bool,
+    /// Files that are kept.
+    pub keep_files: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error("the log folder {dir} cannot be used: {source}")]
+    Folder { dir: String, source: tracing_appender::rolling::InitError },
+    #[error("log.level is not understood")]
+    Level,
+    #[error("logging was set up twice")]
+    Twice,
+}
+
+/// Writes out what is buffered when it is dropped, which takes about a second at most.
+#[must_use = "dropped at once it loses the log"]
+pub struct TelemetryGuard {
+    _workers: Vec<WorkerGuard>,
+    dropped: Vec<ErrorCounter>,
+}
+
+impl TelemetryGuard {
+    /// Lines lost because a buffer was full.
+    pub fn dropped_lines(&self) -> usize {
+        self.dropped.iter().map(ErrorCounter::dropped_lines).sum()
+    }
+}
+
+/// For a process: stdout and files.
+pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
+    let level: Targets = config.level.parse().map_err(|_| TelemetryError::Level)?;
+    let files = RollingFileAppender::builder()
+        .rotation(if config.hourly { Rotation::HOURLY } else { Rotation::DAILY })
+        .filename_prefix("callspool")
+        .filename_suffix("jsonl")
+        .max_log_files(config.keep_files)
+        .build(&config.dir)
+        .map_err(|source| TelemetryError::Folder { dir: config.dir.display().to_string(), source })?;
+    let (file, file_worker) = buffered(files);
+    let (stdout, stdout_worker) = buffered(io::stdout());
+    let dropped = vec![file.error_counter(), stdout.error_counter()];
+    let on_stdout = if config.json { Lines::json() } else { Lines::pretty(wants_colour()) };
+    Registry::default()
+        .with(fmt::layer().event_format(on_stdout).with_writer(stdout).with_filter(level.clone()))
+        .with(fmt::layer().event_format(Lines::json()).with_writer(file).with_filter(level))
+        .try_init()
+        .map_err(|_| TelemetryError::Twice)?;
+    panic_hook::install();
+    Ok(TelemetryGuard { _workers: vec![file_worker, stdout_worker], dropped })
+}
+
+/// For a command: warnings, on the standard error.
+pub fn init_for_command() {
+    let level = Targets::new().with_default(tracing::Level::WARN);
+    let layer = fmt::layer().event_format(Lines::pretty(false)).with_writer(io::stderr).with_filter(level);
+    // Set up already is as good.
+    let _ = Registry::default().with(layer).try_init();
+}
+
+/// Lossy: a reader that does not read must not stop the process.
+fn buffered<W: io::Write + Send + 'static>(writer: W) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(BUFFERED_LINES).finish(writer)
+}
+
+fn wants_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
