@@ -25,6 +25,7 @@
 //! the HTTP client and the storage were made, and calls the actor back. A connection is bound to the runtime that
 //! opened it, and a runtime that goes takes its connections along.
 
+pub mod drain;
 pub mod job_types;
 pub mod listener;
 pub mod maintenance;

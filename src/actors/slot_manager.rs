@@ -10,6 +10,7 @@
 //! worker knows.
 
 use super::{
+    drain::DrainTally,
     obstacle::Obstacle,
     recording_worker::{Announce, Assign, Doing, Ended, Interrupt, RecordingWorker, Settled, WorkerReport},
     supervision::{ChildContext, ChildRef, Roster, hooks_for_faults},
@@ -48,6 +49,7 @@ pub struct SlotManagerDeps {
     pub limits: SlotLimits,
     /// Set while no beat reaches the database.
     pub obstacle: Obstacle,
+    pub tally: DrainTally,
 }
 
 /// This process, as the fleet is told of it.
@@ -308,6 +310,9 @@ impl SlotManager {
             let lease = ended.settlement.lease;
             if held.contains(&lease) {
                 let reason = self.release_reason(&ended.settlement.disposition);
+                if self.child.shutting_down() {
+                    self.deps.tally.count(&ended.settlement.disposition);
+                }
                 tracing::info!(
                     marker = "WORKER_RELEASE_SLOT",
                     call_sid = %ended.call_sid,

@@ -1,6 +1,7 @@
 //! Our tree: who is started in which order, what a worker's death gives back, how the process drains.
 
 use super::{
+    drain::DrainTally,
     listener::{Listener, ListenerDeps},
     maintenance::{Maintenance, MaintenanceDeps, log_released},
     migration::{MigrationActor, MigrationDeps},
@@ -92,14 +93,19 @@ pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<Chil
 
 /// A worker's death gives its leases back: as a failed attempt, or unburnt when the process is stopping. What a slot
 /// manager held is found by the next one; the other children hold nothing.
-pub fn reclaim(dispatch: Arc<dyn Dispatch>, instance: InstanceId) -> Reclaim {
+pub fn reclaim(dispatch: Arc<dyn Dispatch>, instance: InstanceId, tally: DrainTally) -> Reclaim {
     Arc::new(move |life, exit, stopping| {
-        let dispatch = Arc::clone(&dispatch);
+        let (dispatch, tally) = (Arc::clone(&dispatch), tally.clone());
         Box::pin(async move {
             let Some(life) = worker_life(&life) else { return };
             let failure = (!stopping).then(|| Failure::new(FailureCode::WorkerDied, describe(&exit)));
             match dispatch.reclaim(Holder { instance, life }, failure.as_ref()).await {
-                Ok(reclaimed) => log_released(&reclaimed, if stopping { "drained" } else { "reaped" }),
+                Ok(reclaimed) => {
+                    log_released(&reclaimed, if stopping { "drained" } else { "reaped" });
+                    if stopping {
+                        reclaimed.iter().for_each(|reclaimed| tally.count(&reclaimed.disposition));
+                    }
+                }
                 Err(error) => tracing::warn!(%error, worker = %life, "leases left to the reaper"),
             }
         })

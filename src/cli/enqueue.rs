@@ -4,13 +4,10 @@
 use super::{
     exit::Exit,
     output::{self, Format},
-    session::Session,
 };
-use crate::domain::{
-    enqueue_request::EnqueueRequest,
-    job::{Enqueued, NewJob},
-    ports::JobBook,
-    recording_url::ProviderBase,
+use crate::{
+    app::Session,
+    store::{EnqueueRequest, Enqueued, JobBook, NewJob, ProviderBase},
 };
 use anyhow::Context;
 use clap::Args;
@@ -101,7 +98,7 @@ fn read_lines(file: &PathBuf) -> anyhow::Result<Result<Vec<EnqueueRequest>, Vec<
         if line.trim().is_empty() {
             continue;
         }
-        match serde_json::from_str(&line) {
+        match EnqueueRequest::from_json(line.as_bytes()) {
             Ok(request) => requests.push(request),
             Err(error) => faults.push(format!("line {number}: {error}")),
         }

@@ -3,12 +3,10 @@
 use super::{
     exit::Exit,
     output::{self, Format, or_dash},
-    session::Session,
 };
-use crate::domain::{
-    ids::{BusinessId, CallSid, JobId},
-    job::{JobFilter, JobState, JobView},
-    ports::JobBook,
+use crate::{
+    app::Session,
+    store::{BusinessId, CallSid, JobBook, JobFilter, JobId, JobState, JobView},
 };
 use clap::{Args, Subcommand};
 

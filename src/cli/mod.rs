@@ -7,10 +7,12 @@ mod exit;
 mod jobs;
 mod output;
 mod run;
-mod session;
 mod status;
 
-use crate::settings::{Effective, Settings, SettingsError, Vars};
+use crate::{
+    app::with_store,
+    settings::{Effective, Settings, SettingsError, Vars},
+};
 use clap::{Parser, Subcommand};
 use exit::Exit;
 use std::{path::PathBuf, process::ExitCode};
@@ -50,24 +52,30 @@ enum Command {
 /// Reads the command line and the configuration, and does what they say.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let vars = Vars::from_process();
-    let loaded = Settings::load(cli.env.as_deref(), Some(&cli.config), &vars);
+    // The demo has a configuration of its own, so that it shows the same everywhere.
+    if let Command::Demo(args) = &cli.command {
+        return finished(demo::demo(args)).into();
+    }
+    let loaded = Settings::load(cli.env.as_deref(), Some(&cli.config), &Vars::from_process());
     let exit = match loaded {
-        Ok((settings, effective)) => dispatch(cli.command, settings, &effective),
+        Ok((settings, effective)) => finished(dispatch(cli.command, settings, &effective)),
         Err(error) => refused(&error),
     };
     exit.into()
 }
 
-fn dispatch(command: Command, settings: Settings, effective: &Effective) -> Exit {
-    let done = match command {
+fn dispatch(command: Command, settings: Settings, effective: &Effective) -> anyhow::Result<Exit> {
+    match command {
         Command::Run => run::run(settings),
-        Command::Demo(args) => demo::demo(&args, settings),
-        Command::Enqueue(args) => session::with_store(settings, |session| enqueue::enqueue(&args, session)),
-        Command::Jobs(command) => session::with_store(settings, |session| jobs::jobs(&command, session)),
-        Command::Status(format) => session::with_store(settings, |session| status::status(format, session)),
-        Command::Config(command) => config::config(&command, effective, &mut std::io::stdout().lock()),
-    };
+        Command::Demo(args) => demo::demo(&args),
+        Command::Enqueue(args) => with_store(settings, |session| enqueue::enqueue(&args, session)),
+        Command::Jobs(command) => with_store(settings, |session| jobs::jobs(&command, session)),
+        Command::Status(format) => with_store(settings, |session| status::status(format, session)),
+        Command::Config(command) => config::config(&command, effective),
+    }
+}
+
+fn finished(done: anyhow::Result<Exit>) -> Exit {
     done.unwrap_or_else(|error| {
         output::complain(&format!("{error:#}"));
         Exit::Failed

@@ -32,7 +32,7 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
 /// A table without lines, as wide as its content.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
     table
 }
 

@@ -3,9 +3,11 @@
 use super::{
     exit::Exit,
     output::{self, Format, or_dash},
-    session::Session,
 };
-use crate::domain::ports::{FleetStatus, FleetView};
+use crate::{
+    app::Session,
+    store::{FleetStatus, FleetView},
+};
 
 pub fn status(format: Format, session: &Session) -> anyhow::Result<Exit> {
     let status = session.io.block_on(session.store.fleet_status())?;

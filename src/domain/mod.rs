@@ -5,6 +5,7 @@
 //! ([`audio`], [`recording_url`]) and [`ports`], the traits that the edges implement.
 
 pub mod audio;
+pub mod enqueue_request;
 pub mod failure;
 pub mod faults;
 pub mod ids;

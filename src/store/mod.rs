@@ -15,6 +15,15 @@ mod rows;
 mod statements;
 mod upkeep;
 
+// The words of this interface, for the command line.
+pub use crate::domain::{
+    enqueue_request::EnqueueRequest,
+    ids::{BusinessId, CallSid, JobId},
+    job::{Enqueued, JobFilter, JobState, JobView, NewJob},
+    ports::{FleetStatus, FleetView, JobBook},
+    recording_url::ProviderBase,
+};
+
 use crate::domain::{ids::InstanceId, ports::StoreResult, retry::RetryPolicy};
 use errors::clean_error;
 use secrecy::{ExposeSecret, SecretString};

@@ -7,6 +7,8 @@ pub mod events;
 mod line;
 mod panic_hook;
 
+pub use panic_hook::install as install_panic_hook;
+
 use line::Lines;
 use std::{
     io::{self, IsTerminal},
@@ -25,14 +27,22 @@ const BUFFERED_LINES: usize = 65_536;
 pub struct LogConfig {
     /// The files' folder; nothing else may be in it.
     pub dir: PathBuf,
-    /// JSON lines on stdout instead of readable ones.
-    pub json: bool,
+    pub stdout: Stdout,
     /// Such as `info,callspool=debug`.
     pub level: String,
     /// A new file each hour instead of each day.
     pub hourly: bool,
     /// Files that are kept.
     pub keep_files: usize,
+}
+
+/// What goes to the standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdout {
+    Pretty,
+    Json,
+    /// Nothing: somebody else writes there.
+    Quiet,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +72,9 @@ impl TelemetryGuard {
 /// For a process: stdout and files.
 pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
     let level: Targets = config.level.parse().map_err(|_| TelemetryError::Level)?;
+    // Made beforehand: the appender complains on the standard error about a folder that is missing.
+    std::fs::create_dir_all(&config.dir)
+        .map_err(|source| TelemetryError::Folder { dir: config.dir.display().to_string(), kind: source.kind() })?;
     let files = RollingFileAppender::builder()
         .rotation(if config.hourly { Rotation::HOURLY } else { Rotation::DAILY })
         .filename_prefix("callspool")
@@ -72,13 +85,18 @@ pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
     let (file, file_worker) = buffered(files);
     let (stdout, stdout_worker) = buffered(io::stdout());
     let dropped = vec![file.error_counter(), stdout.error_counter()];
-    let on_stdout = if config.json { Lines::json() } else { Lines::pretty(wants_colour()) };
+    let on_stdout = match config.stdout {
+        Stdout::Pretty => Some(Lines::pretty(wants_colour())),
+        Stdout::Json => Some(Lines::json()),
+        Stdout::Quiet => None,
+    };
+    let on_stdout =
+        on_stdout.map(|lines| fmt::layer().event_format(lines).with_writer(stdout).with_filter(level.clone()));
     Registry::default()
-        .with(fmt::layer().event_format(on_stdout).with_writer(stdout).with_filter(level.clone()))
+        .with(on_stdout)
         .with(fmt::layer().event_format(Lines::json()).with_writer(file).with_filter(level))
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
-    panic_hook::install();
     Ok(TelemetryGuard { _workers: vec![file_worker, stdout_worker], dropped })
 }
 

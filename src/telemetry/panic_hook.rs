@@ -4,7 +4,7 @@
 use std::{io::Write, panic, thread};
 
 /// Replaces the hook of the process.
-pub(super) fn install() {
+pub fn install() {
     panic::set_hook(Box::new(|info| {
         let (file, line) = info.location().map_or(("unknown", 0), |at| (at.file(), at.line()));
         let thread = thread::current();

@@ -63,12 +63,14 @@ struct Stopping {
 }
 
 impl Supervisor {
+    /// `shutdown` is cancelled by the supervisor when the stop begins.
     pub fn new(
         specs: Vec<ChildSpec>,
         policy: RestartPolicy,
         reclaim: Reclaim,
         roster: Roster,
         io: Handle,
+        shutdown: CancellationToken,
         faults: Faults,
     ) -> Self {
         roster.enlist(specs.iter().map(|spec| spec.id.clone()));
@@ -84,7 +86,7 @@ impl Supervisor {
             io,
             faults,
             gate_open: false,
-            shutdown: CancellationToken::new(),
+            shutdown,
             stopping: None,
             me: None,
         }
@@ -175,6 +177,7 @@ impl Supervisor {
     fn begin_stop(&mut self, code: i32, grace: Duration, ctx: &mut Context<Self>) {
         if self.stopping.is_none() {
             self.stopping = Some(Stopping { code, deadline: Instant::now() + grace });
+            tracing::info!(marker = "DRAIN_STARTED", code, "draining; a second signal ends the process at once");
             self.shutdown.cancel();
             self.stop_next_group(ctx);
         }

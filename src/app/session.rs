@@ -1,13 +1,8 @@
-//! A command that needs the database: the runtime, the store, and warnings on the standard error.
+//! A command's way to the database: the runtime, the store, and warnings on the standard error.
 
-use super::exit::Exit;
+use super::{io_runtime, store};
 use crate::{
-    adapters::embedded_postgres::EmbeddedPostgres,
-    app,
-    domain::ids::InstanceId,
-    settings::Settings,
-    store::Store,
-    telemetry,
+    adapters::embedded_postgres::EmbeddedPostgres, domain::ids::InstanceId, settings::Settings, store::Store, telemetry,
 };
 use anyhow::Context;
 use secrecy::SecretString;
@@ -20,11 +15,14 @@ pub struct Session {
 }
 
 /// Connects, runs `command`, and closes again.
-pub fn with_store(mut settings: Settings, command: impl FnOnce(&Session) -> anyhow::Result<Exit>) -> anyhow::Result<Exit> {
+pub fn with_store<T>(
+    mut settings: Settings,
+    command: impl FnOnce(&Session) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     telemetry::init_for_command();
-    let io = app::io_runtime()?;
+    let io = io_runtime()?;
     let embedded = embedded_database(&mut settings, &io)?;
-    let store = io.block_on(async { app::store(&settings, InstanceId::generate()) })?;
+    let store = io.block_on(async { store(&settings, InstanceId::generate()) })?;
     let session = Session { settings, store, io };
     let done = command(&session);
     session.io.block_on(session.store.close());

@@ -1,0 +1,178 @@
+//! Where the parts are put together: build → run → drain. Nothing else knows all of them.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `tree` | which part gets which |
+//! | `drain` | signals, and the watchdog behind a drain |
+//! | `session` | a command's way to the database, embedded or not |
+//! | `demo` | the demo: a provider that misbehaves in front of an ordinary process |
+
+mod demo;
+mod drain;
+mod session;
+mod tree;
+
+pub use demo::{DemoOptions, demo};
+pub use drain::stop_on_signals;
+pub use session::{Session, embedded_database, with_store};
+
+use crate::{
+    actors::{
+        drain::DrainTally,
+        supervision::{Shutdown, Supervisor},
+    },
+    domain::ids::InstanceId,
+    settings::{LogFormat, LogSettings, Rotation, Settings},
+    store::{Store, StoreConfig},
+    telemetry::{self, LogConfig, Stdout, TelemetryGuard},
+};
+use actix::Addr;
+use anyhow::Context;
+use std::{
+    net::{SocketAddr, TcpListener},
+    thread,
+    time::Duration,
+};
+use tokio::{runtime::Handle, sync::oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// The log of a process. Keep the guard to the very end: its drop writes out what is still buffered.
+pub fn log(settings: &LogSettings) -> anyhow::Result<TelemetryGuard> {
+    let stdout = match settings.format {
+        LogFormat::Pretty => Stdout::Pretty,
+        LogFormat::Json => Stdout::Json,
+    };
+    log_to(settings, stdout)
+}
+
+fn log_to(settings: &LogSettings, stdout: Stdout) -> anyhow::Result<TelemetryGuard> {
+    let config = LogConfig {
+        dir: settings.dir.clone(),
+        stdout,
+        level: settings.level.clone(),
+        hourly: settings.rotation == Rotation::Hourly,
+        keep_files: settings.keep_files,
+    };
+    telemetry::init(&config).context("logging cannot be set up")
+}
+
+/// The runtime of all I/O. It is never dropped: a connection that outlives its runtime brings the process down.
+pub fn io_runtime() -> anyhow::Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("callspool-io")
+        .build()
+        .context("the I/O runtime could not be started")?;
+    Ok(Box::leak(Box::new(runtime)).handle().clone())
+}
+
+/// The database as `settings` name it; connections are opened when they are needed. Call it on the I/O runtime.
+pub fn store(settings: &Settings, instance: InstanceId) -> anyhow::Result<Store> {
+    let url = settings.database.url.clone().context("no DATABASE_URL")?;
+    Store::connect(StoreConfig {
+        direct_url: settings.migrations.database_url.clone(),
+        url,
+        schema: settings.database.schema.clone(),
+        pool_size: settings.database.pool_size,
+        acquire_timeout: settings.database.acquire_timeout,
+        instance,
+        retry: settings.retry.clone(),
+        migration_statement_timeout: settings.migrations.statement_timeout,
+        migration_lock_timeout: settings.migrations.lock_timeout,
+        migration_lock_id: settings.migrations.lock_id,
+    })
+    .context("the database's address cannot be used")
+}
+
+/// A supervised process that runs, on a thread of its own.
+pub struct Running {
+    /// Where the API, the webhooks and health are served.
+    pub address: SocketAddr,
+    pub instance: InstanceId,
+    pub store: Store,
+    supervisor: Addr<Supervisor>,
+    thread: thread::JoinHandle<anyhow::Result<i32>>,
+    grace: Duration,
+}
+
+impl Running {
+    /// Begins the drain; [`Running::join`] waits for its end.
+    pub fn stop(&self) {
+        self.stopper()();
+    }
+
+    /// A hand to stop it with from elsewhere.
+    pub fn stopper(&self) -> impl Fn() + Send + 'static {
+        let (supervisor, grace) = (self.supervisor.clone(), self.grace);
+        move || supervisor.do_send(Shutdown { code: 0, grace })
+    }
+
+    pub fn is_running(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// Waits for the end of the process's tree, and says with which exit code. Blocks: call it off the runtimes.
+    pub fn join(self) -> anyhow::Result<i32> {
+        self.thread.join().map_err(|_| anyhow::anyhow!("the control thread panicked"))?
+    }
+}
+
+/// What the tree is built from.
+struct Parts {
+    settings: Settings,
+    instance: InstanceId,
+    store: Store,
+    io: Handle,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+    tally: DrainTally,
+}
+
+/// Builds everything, binds the HTTP address and starts the supervision tree.
+pub fn start(settings: Settings, io: &Handle) -> anyhow::Result<Running> {
+    let instance = InstanceId::generate();
+    let store = io.block_on(async { store(&settings, instance) })?;
+    let grace = settings.shutdown.grace;
+    let bind = settings.http.bind;
+    // Bound here and not in the actor: an address that is taken is an error of the start, and a restart of the actor
+    // refuses no connection.
+    let listener = TcpListener::bind(bind).with_context(|| format!("CALLSPOOL_HTTP_BIND {bind} cannot be bound"))?;
+    let address = listener.local_addr().context("the bound address cannot be read")?;
+    let parts = Parts {
+        settings,
+        instance,
+        store: store.clone(),
+        io: io.clone(),
+        listener,
+        shutdown: CancellationToken::new(),
+        tally: DrainTally::default(),
+    };
+    let (started, is_started) = oneshot::channel();
+    let thread = thread::Builder::new()
+        .name("callspool-control".to_owned())
+        .spawn(move || control(parts, started))
+        .context("the control thread could not be started")?;
+    let Ok(supervisor) = is_started.blocking_recv() else {
+        let ended = thread.join().map_err(|_| anyhow::anyhow!("the control thread panicked"))?;
+        return Err(ended.err().unwrap_or_else(|| anyhow::anyhow!("the process ended before it had started")));
+    };
+    tracing::info!(%address, %instance, "callspool has started");
+    Ok(Running { address, instance, store, supervisor, thread, grace })
+}
+
+/// The control plane's thread: the System, on it the tree, and nothing that blocks.
+fn control(parts: Parts, started: oneshot::Sender<Addr<Supervisor>>) -> anyhow::Result<i32> {
+    let (store, io, tally) = (parts.store.clone(), parts.io.clone(), parts.tally.clone());
+    let (shutdown, grace) = (parts.shutdown.clone(), parts.settings.shutdown.grace);
+    // Until it is dropped, at the end of this function, a drain may not take longer than its grace.
+    let _watchdog = drain::watchdog(&io, shutdown, grace);
+    let system = actix_rt::System::new();
+    let supervisor = system.block_on(async move { tree::start(parts) })?;
+    // The receiver waits for exactly this.
+    let _ = started.send(supervisor);
+    let code = system.run_with_code().context("the System ended")?;
+    io.block_on(store.close());
+    let (finished, handed_back) = tally.counts();
+    tracing::info!(marker = "DRAIN_DONE", finished, handed_back, "drained");
+    Ok(code)
+}

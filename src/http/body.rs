@@ -1,0 +1,27 @@
+//! Bodies: bounded in size and time, and of the content type that the route takes.
+
+use super::problem::Problem;
+use actix_web::{HttpMessage, HttpRequest, web};
+use std::time::Duration;
+
+/// Longest wait for a whole body.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `content_type` is not a formality: a page in somebody's browser may send forms and plain text to any address, but
+/// JSON only where it is allowed to.
+pub async fn read(
+    request: &HttpRequest,
+    payload: web::Payload,
+    content_type: &'static str,
+    limit: usize,
+) -> Result<web::Bytes, Problem> {
+    if request.content_type() != content_type {
+        return Err(Problem::wrong_content_type(content_type));
+    }
+    match tokio::time::timeout(PATIENCE, payload.to_bytes_limited(limit)).await {
+        Ok(Ok(Ok(body))) => Ok(body),
+        Ok(Ok(Err(_))) => Err(Problem::bad_request("body", "the body ended before its announced length")),
+        Ok(Err(_)) => Err(Problem::too_large(limit)),
+        Err(_) => Err(Problem::too_slow()),
+    }
+}

@@ -1,0 +1,108 @@
+//! Routes: the provider's webhooks, the API, and health. A handler reads and checks its input, asks a port, and
+//! answers; every error is `application/problem+json` (RFC 9457).
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `actor` | the server as a child of the tree |
+//! | `server` | which routes there are, for which roles |
+//! | `webhooks`, `signature` | Twilio's callback, and the proof that it is Twilio's |
+//! | `jobs`, `auth` | the API, and its bearer token |
+//! | `health` | `/healthz`, `/readyz` |
+//! | `body`, `problem` | bounded bodies, errors |
+//!
+//! Handlers run on the server's own threads, whose runtimes come and go; the ports are asked on the I/O runtime
+//! ([`HttpDeps::on_io`]), where their connections live.
+
+mod actor;
+mod auth;
+mod body;
+mod health;
+mod jobs;
+mod problem;
+mod server;
+mod signature;
+mod webhooks;
+
+pub use actor::HttpActor;
+pub use signature::sign;
+
+use crate::{
+    actors::{listener::JobsCameIn, supervision::Outbox},
+    domain::{
+        ids::{AccountSid, SidForm},
+        job::{Enqueued, NewJob},
+        ports::{JobBook, StoreResult},
+        recording_url::ProviderBase,
+    },
+};
+use problem::Problem;
+use secrecy::SecretString;
+use std::{future::Future, sync::Arc};
+use tokio::runtime::Handle;
+use url::Url;
+
+/// What the routes need. Cheap to clone: every server thread has one.
+#[derive(Clone)]
+pub struct HttpDeps {
+    pub jobs: Arc<dyn JobBook>,
+    pub io: Handle,
+    pub jobs_came_in: Outbox<JobsCameIn>,
+    /// What stands against this process's readiness, apart from the database's answer.
+    pub readiness: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Whether `/v1` is served.
+    pub api: bool,
+    /// Whether `/webhooks` is served.
+    pub webhooks: bool,
+    pub api_token: Option<SecretString>,
+    pub webhook: WebhookConfig,
+    pub provider_base: ProviderBase,
+    pub sid_form: SidForm,
+    /// Largest body of a request, in bytes.
+    pub body_limit: usize,
+    /// Threads that serve.
+    pub workers: usize,
+}
+
+/// How a webhook proves that it is the provider's.
+#[derive(Debug, Clone)]
+pub struct WebhookConfig {
+    /// Without one no webhook can be checked, and each is refused.
+    pub auth_token: Option<SecretString>,
+    /// Callbacks of other accounts are refused, where this is set.
+    pub account_sid: Option<AccountSid>,
+    /// The scheme and host that the provider was told, where they are not those of the request.
+    pub public_url: Option<Url>,
+}
+
+impl HttpDeps {
+    /// Asks a port on the I/O runtime. A panic there is this request's, not the server's.
+    async fn on_io<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = StoreResult<T>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        match self.io.spawn(call).await {
+            Ok(answer) => answer.map_err(|error| Problem::from(&error)),
+            Err(_) => Err(Problem::unavailable()),
+        }
+    }
+
+    /// Commits one job, says so in the log, and rings.
+    async fn enqueue(&self, job: NewJob) -> Result<Enqueued, Problem> {
+        let (jobs, new) = (Arc::clone(&self.jobs), job.clone());
+        let answers = self.on_io(async move { jobs.enqueue(&[new]).await }).await?;
+        let enqueued = answers.into_iter().next().ok_or_else(Problem::unavailable)?;
+        tracing::info!(
+            marker = "ENQUEUE",
+            job_type = %job.job_type,
+            call_sid = %job.call_sid,
+            business_id = %job.business_id,
+            deduplicated = enqueued.deduplicated,
+            job_id = %enqueued.id,
+            "recording enqueued"
+        );
+        if !enqueued.deduplicated {
+            self.jobs_came_in.send(JobsCameIn);
+        }
+        Ok(enqueued)
+    }
+}

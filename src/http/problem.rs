@@ -1,0 +1,110 @@
+//! Errors as callers see them: problem details (RFC 9457) with a stable `code` and, where a field is wrong, its name.
+//! A cause that is ours (SQL, a path, an address) goes to the log and not to the caller.
+
+use crate::domain::{enqueue_request::FieldFault, ports::StoreError};
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{StatusCode, header},
+};
+use serde::Serialize;
+use std::fmt;
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    /// The same for every problem with this `code`.
+    title: &'static str,
+    #[serde(serialize_with = "as_number")]
+    status: StatusCode,
+    code: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldFault>,
+}
+
+fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { title, status, code, detail: detail.into(), errors: Vec::new() }
+    }
+
+    pub fn invalid(errors: Vec<FieldFault>) -> Self {
+        let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", "A field is not valid", detail);
+        Self { errors, ..problem }
+    }
+
+    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, "The request cannot be understood", detail)
+    }
+
+    pub fn unauthorized() -> Self {
+        let detail = "send Authorization: Bearer with the value of CALLSPOOL_API_TOKEN";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A bearer token is needed", detail)
+    }
+
+    pub fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, "The request is refused", detail)
+    }
+
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such thing", detail)
+    }
+
+    pub fn method_not_allowed() -> Self {
+        let title = "This route has no such method";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title, "")
+    }
+
+    pub fn too_large(limit: usize) -> Self {
+        let detail = format!("at most {limit} bytes are taken");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large", detail)
+    }
+
+    pub fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "The body did not come in time", "")
+    }
+
+    pub fn wrong_content_type(wanted: &'static str) -> Self {
+        let title = "The body is of another content type";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", title, format!("send {wanted}"))
+    }
+
+    /// The database did not answer; nothing was done, and the same request may be sent again.
+    pub fn unavailable() -> Self {
+        let title = "The database does not answer";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, "nothing was done; try again")
+    }
+}
+
+impl From<&StoreError> for Problem {
+    fn from(error: &StoreError) -> Self {
+        tracing::error!(%error, sqlstate = error.sqlstate, "a request could not be served");
+        Self::unavailable()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status.as_u16(), self.code)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => response.insert_header((header::RETRY_AFTER, "1")),
+            StatusCode::UNAUTHORIZED => response.insert_header((header::WWW_AUTHENTICATE, "Bearer")),
+            _ => &mut response,
+        };
+        response.insert_header((header::CONTENT_TYPE, "application/problem+json")).json(self)
+    }
+}
