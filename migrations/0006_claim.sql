@@ -8,7 +8,7 @@
 -- A business is locked also when it is marked already: a claimer may just be clearing the mark.
 create function drain(p_limit integer, p_default_slots integer) returns integer
 language plpgsql set search_path from current
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
 declare
     ids bigint[];
     ready_deltas bigint[];
@@ -58,7 +58,7 @@ create function claim(
     max_attempts smallint, running integer, max_slots integer, shares_call boolean
 )
 language plpgsql set search_path from current
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
 #variable_conflict use_column
 declare
     wanted integer := cardinality(p_workers);

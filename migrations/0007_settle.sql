@@ -10,7 +10,7 @@ create function settle(
     p_key text[], p_bytes bigint[], p_sha256 bytea[], p_content_type text[]
 ) returns setof bigint
 language plpgsql set search_path from current
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
 declare
     held bigint[];
     ids bigint[];

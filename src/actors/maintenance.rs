@@ -148,7 +148,7 @@ pub(super) fn log_released(reclaimed: &[Reclaimed], reason: &'static str) {
             Disposition::Dead { .. } => "dead",
             Disposition::HandBack => "ready",
         };
-        tracing::warn!(marker = "WORKER_RELEASE_SLOT", %call_sid, %business_id, reason, job_id = %job, then, "slot given back");
+        tracing::warn!(marker = "WORKER_RELEASE_SLOT", %call_sid, business_id = business_id.get(), reason, job_id = %job, then, "slot given back");
     }
 }
 

@@ -112,7 +112,7 @@ impl RecordingWorker {
             marker = "WORKER_PICKED",
             job_type = %job.job_type,
             call_sid = %job.call_sid,
-            business_id = %job.business_id,
+            business_id = job.business_id.get(),
             recording_sid = job.recording_sid.as_ref().map(ToString::to_string),
             attempt = job.attempt,
             "recording picked"

@@ -316,14 +316,14 @@ impl SlotManager {
                 tracing::info!(
                     marker = "WORKER_RELEASE_SLOT",
                     call_sid = %ended.call_sid,
-                    business_id = %ended.business_id,
+                    business_id = ended.business_id.get(),
                     reason,
                     "slot released"
                 );
             } else {
                 tracing::warn!(
                     call_sid = %ended.call_sid,
-                    business_id = %ended.business_id,
+                    business_id = ended.business_id.get(),
                     "a result came after its lease had ended, and was dropped"
                 );
             }
@@ -360,7 +360,7 @@ impl SlotManager {
         tracing::info!(
             marker = "WORKER_SLOT_ACQUIRED",
             call_sid = %job.call_sid,
-            business_id = %job.business_id,
+            business_id = job.business_id.get(),
             running = job.running,
             max_slots = job.max_slots,
             "slot acquired"

@@ -95,7 +95,7 @@ impl HttpDeps {
             marker = "ENQUEUE",
             job_type = %job.job_type,
             call_sid = %job.call_sid,
-            business_id = %job.business_id,
+            business_id = job.business_id.get(),
             deduplicated = enqueued.deduplicated,
             job_id = %enqueued.id,
             "recording enqueued"

@@ -47,8 +47,8 @@ pub enum Stdout {
 
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error("the log folder {dir} cannot be used: {source}")]
-    Folder { dir: String, source: tracing_appender::rolling::InitError },
+    #[error("the log folder {dir} cannot be used: {kind}")]
+    Folder { dir: String, kind: io::ErrorKind },
     #[error("log.level is not understood")]
     Level,
     #[error("logging was set up twice")]
@@ -73,15 +73,15 @@ impl TelemetryGuard {
 pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
     let level: Targets = config.level.parse().map_err(|_| TelemetryError::Level)?;
     // Made beforehand: the appender complains on the standard error about a folder that is missing.
-    std::fs::create_dir_all(&config.dir)
-        .map_err(|source| TelemetryError::Folder { dir: config.dir.display().to_string(), kind: source.kind() })?;
+    let unusable = |kind| TelemetryError::Folder { dir: config.dir.display().to_string(), kind };
+    std::fs::create_dir_all(&config.dir).map_err(|error| unusable(error.kind()))?;
     let files = RollingFileAppender::builder()
         .rotation(if config.hourly { Rotation::HOURLY } else { Rotation::DAILY })
         .filename_prefix("callspool")
         .filename_suffix("jsonl")
         .max_log_files(config.keep_files)
         .build(&config.dir)
-        .map_err(|source| TelemetryError::Folder { dir: config.dir.display().to_string(), source })?;
+        .map_err(|error| unusable(io_kind(&error)))?;
     let (file, file_worker) = buffered(files);
     let (stdout, stdout_worker) = buffered(io::stdout());
     let dropped = vec![file.error_counter(), stdout.error_counter()];
@@ -115,4 +115,11 @@ fn buffered<W: io::Write + Send + 'static>(writer: W) -> (NonBlocking, WorkerGua
 
 fn wants_colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The operating system's reason, somewhere below an error.
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> io::ErrorKind {
+    std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<io::Error>())
+        .map_or(io::ErrorKind::Other, io::Error::kind)
 }
