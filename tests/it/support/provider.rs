@@ -1,0 +1,151 @@
+//! A provider over real HTTP that does as it is told.
+
+use super::{eventually, process::{ACCOUNT_SID, AUTH_TOKEN}};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, http::StatusCode, web};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    thread,
+};
+use tokio::sync::Semaphore;
+
+/// What the next request for a recording gets.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// A whole recording.
+    Media(Bytes),
+    /// A status with headers and a body.
+    Status(u16, Vec<(&'static str, String)>, Bytes),
+    /// The first half, then nothing until [`Provider::release`], then the rest.
+    Held(Bytes),
+    /// The length of all and the bytes of a part; then the connection ends.
+    Cut(Bytes, usize),
+    /// No length announced.
+    Chunked(Vec<Bytes>),
+}
+
+impl Answer {
+    pub fn status(status: u16) -> Self {
+        Self::Status(status, Vec::new(), Bytes::from_static(b"{}"))
+    }
+}
+
+/// One request as it came.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub path: String,
+    pub authorization: Option<String>,
+}
+
+pub struct Provider {
+    base: String,
+    desk: Arc<Desk>,
+}
+
+struct Desk {
+    answers: Mutex<HashMap<String, VecDeque<Answer>>>,
+    asked: Mutex<Vec<Asked>>,
+    gate: Semaphore,
+}
+
+impl Provider {
+    /// Answers every recording with [`mp3`] unless told otherwise.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let desk =
+            Arc::new(Desk { answers: Mutex::default(), asked: Mutex::default(), gate: Semaphore::new(0) });
+        let data = web::Data::from(Arc::clone(&desk));
+        thread::spawn(move || {
+            actix_rt::System::new().block_on(async move {
+                let app = move || App::new().app_data(data.clone()).default_service(web::to(answer));
+                HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run().await
+            })
+        });
+        Self { base, desk }
+    }
+
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What the next requests for recording `RE{number}` get, in order; the last one is repeated.
+    pub fn tell(&self, number: u32, answers: impl IntoIterator<Item = Answer>) {
+        self.desk.answers.lock().unwrap().insert(format!("RE{number}"), answers.into_iter().collect());
+    }
+
+    /// Lets `count` held recordings go on.
+    pub fn release(&self, count: usize) {
+        self.desk.gate.add_permits(count);
+    }
+
+    pub fn asked(&self) -> Vec<Asked> {
+        self.desk.asked.lock().unwrap().clone()
+    }
+
+    /// Waits until `count` requests came.
+    pub async fn asked_times(&self, count: usize) {
+        eventually(&format!("{count} requests"), || async { (self.asked().len() >= count).then_some(()) }).await;
+    }
+
+    /// The `Authorization` that it expects to see.
+    pub fn basic_auth() -> String {
+        use base64::{Engine, prelude::BASE64_STANDARD};
+        format!("Basic {}", BASE64_STANDARD.encode(format!("{ACCOUNT_SID}:{AUTH_TOKEN}")))
+    }
+}
+
+/// A frame header and silence, `length` bytes of it; `seed` makes it this recording's own.
+pub fn mp3(seed: u32, length: usize) -> Bytes {
+    let mut bytes = vec![0xFF, 0xFB, 0x10, 0xC4];
+    bytes.extend(seed.to_be_bytes());
+    bytes.resize(length, 0);
+    bytes.into()
+}
+
+/// What recording `RE{number}` is, unless told otherwise.
+pub fn recording(number: u32) -> Bytes {
+    mp3(number, 10_000)
+}
+
+async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
+    let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+    let path = request.uri().to_string();
+    desk.asked.lock().unwrap().push(Asked { path: path.clone(), authorization: header.map(ToOwned::to_owned) });
+    let name = path.rsplit('/').next().unwrap_or_default().split(['.', '?']).next().unwrap_or_default().to_owned();
+    let told = desk.answers.lock().unwrap().get_mut(&name).and_then(|answers| {
+        if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }
+    });
+    let number = name.trim_start_matches("RE").parse().unwrap_or(0);
+    match told.unwrap_or_else(|| Answer::Media(recording(number))) {
+        Answer::Media(bytes) => HttpResponse::Ok().content_type("audio/mpeg").body(bytes),
+        Answer::Status(status, headers, body) => {
+            let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap());
+            for header in headers {
+                answer.insert_header(header);
+            }
+            answer.body(body)
+        }
+        Answer::Held(bytes) => {
+            let half = bytes.len() / 2;
+            let (first, rest) = (bytes.slice(..half), bytes.slice(half..));
+            let rest = stream::once(async move {
+                desk.gate.acquire().await.unwrap().forget();
+                Ok::<_, std::io::Error>(rest)
+            });
+            let body = stream::once(async { Ok(first) }).chain(rest);
+            HttpResponse::Ok().content_type("audio/mpeg").no_chunking(bytes.len() as u64).streaming(Box::pin(body))
+        }
+        Answer::Cut(bytes, sent) => {
+            let parts = [Ok(bytes.slice(..sent)), Err(std::io::Error::other("cut"))];
+            let body = stream::iter(parts);
+            HttpResponse::Ok().content_type("audio/mpeg").no_chunking(bytes.len() as u64).streaming(body)
+        }
+        Answer::Chunked(parts) => {
+            HttpResponse::Ok().streaming(stream::iter(parts.into_iter().map(Ok::<_, std::io::Error>)))
+        }
+    }
+}
