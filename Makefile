@@ -1,32 +1,49 @@
 # callspool: `make demo` shows it at work, `make test` proves it. Both install what they lack.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all run lint fmt bench setup image
+.PHONY: help setup demo test test-all run lint fmt bench image
 
 # One build serves the demo and the tests: the feature compiles the failures on purpose in.
 FEATURES := --features faults
 RECORDINGS ?= 200
 BUSINESSES ?= 8
 
+# What .ci/setup.sh unpacked for somebody who may not install packages.
+PRIVATE := $(CURDIR)/.callspool/debian
+export PATH := $(PATH):$(subst $() ,:,$(wildcard $(PRIVATE)/usr/lib/postgresql/*/bin))
+ifneq ($(wildcard $(PRIVATE)),)
+export LD_LIBRARY_PATH := $(PRIVATE)/usr/lib/$(shell uname -m)-linux-gnu:$(PRIVATE)/lib/$(shell uname -m)-linux-gnu
+endif
+
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: ## Install what is missing: PostgreSQL's server binaries, a linker
-	@sh scripts/setup.sh
+	@sh .ci/setup.sh
 
 demo: setup ## 200 recordings of 8 businesses, from a signed webhook to verified files
+	@$(MAKE) --no-print-directory demo-after-setup
+
+.PHONY: demo-after-setup test-after-setup
+# A make of its own: what setup unpacked is in its PATH.
+demo-after-setup:
 	cargo run --quiet --locked $(FEATURES) -- demo --recordings $(RECORDINGS) --businesses $(BUSINESSES)
 
 test: setup ## Lints and all tests that install in a minute or two
-	cargo fmt --check
-	cargo clippy --locked --all-targets $(FEATURES) -- -D warnings
+	@$(MAKE) --no-print-directory lint test-after-setup
+
+test-after-setup:
 	cargo test --locked $(FEATURES)
 
 test-all: test ## Everything that make test runs, and the heavier parts
-	cargo build --locked --bins
+	cargo test --locked --lib
 	cargo bench --locked --bench pure -- --test
-	sh scripts/audit.sh
+	sh .ci/audit.sh
 
 run: setup ## Run the supervised process with an embedded PostgreSQL
+	@$(MAKE) --no-print-directory run-after-setup
+
+.PHONY: run-after-setup
+run-after-setup:
 	cargo run --quiet --locked -- run
 
 lint: ## Format and lint

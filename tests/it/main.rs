@@ -2,4 +2,8 @@
 
 mod support;
 
+mod architecture;
+mod compose;
+mod demo;
+mod docs;
 mod recording;

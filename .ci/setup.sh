@@ -1,0 +1,83 @@
+#!/bin/sh
+# Installs what `make demo` and `make test` need and this machine lacks: a C linker, and PostgreSQL's server binaries.
+#
+# As root (or with a sudo that asks for nothing) by apt-get, without the cluster that Debian's package would make.
+# As anybody else the packages are unpacked below .callspool/, and nothing of the system changes.
+set -eu
+
+private=.callspool/debian
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+may_install() {
+    command -v apt-get >/dev/null || return 1
+    [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null
+}
+
+# A package's name is not found before the lists are there.
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1 && return
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+have_postgres() {
+    command -v initdb >/dev/null && return
+    ls /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb /opt/homebrew/opt/postgresql*/bin/initdb \
+        /usr/local/opt/postgresql*/bin/initdb "$private"/usr/lib/postgresql/*/bin/initdb 2>/dev/null | grep -q .
+}
+
+# The package of the newest server, such as postgresql-15.
+newest_server() {
+    apt-cache "$@" depends postgresql | sed -n 's/.*Depends: \(postgresql-[0-9][0-9]*\)$/\1/p' | head -n 1
+}
+
+install_postgres() {
+    say "installing PostgreSQL's server binaries"
+    apt_install postgresql-common
+    dropin=/etc/postgresql-common/createcluster.d/callspool.conf
+    as_root mkdir -p "${dropin%/*}"
+    echo 'create_main_cluster = false' | as_root tee "$dropin" >/dev/null
+    apt_install postgresql || { as_root rm -f "$dropin"; return 1; }
+    as_root rm -f "$dropin"
+}
+
+# apt-get with lists and archives of its own needs no rights; it names every package that this machine lacks.
+unpack_postgres() {
+    say "unpacking PostgreSQL's server binaries into $private (no right to install packages)"
+    apt="$PWD/$private/apt"
+    mkdir -p "$apt/lists/partial" "$apt/archives/partial"
+    set -- -o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt" -o "Dir::Cache::archives=$apt/archives" \
+        -o Debug::NoLocking=true -o APT::Sandbox::User=
+    apt-get "$@" update -qq
+    server=$(newest_server "$@")
+    [ -n "$server" ] || { say "Debian's lists name no PostgreSQL"; return 1; }
+    packages=$(apt-get "$@" install --print-uris -y -qq --no-install-recommends "$server" | sed "s/^'[^']*' \([^_ ]*\)_.*/\1/")
+    (cd "$apt/archives" && apt-get "$@" download -qq $packages)
+    for deb in "$apt"/archives/*.deb; do dpkg-deb -x "$deb" "$private"; done
+    rm -rf "$apt"
+}
+
+if ! command -v cc >/dev/null; then
+    may_install || { say "a C compiler is needed to link: apt-get install gcc libc6-dev"; exit 1; }
+    say "installing a C linker"
+    apt_install gcc libc6-dev
+fi
+if ! have_postgres; then
+    if may_install; then
+        install_postgres
+    elif command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
+        unpack_postgres
+    else
+        say "PostgreSQL's server binaries are needed. Fedora: dnf install postgresql-server; macOS: brew install postgresql"
+        exit 1
+    fi
+fi
+if ! command -v cargo >/dev/null; then
+    say "Rust is needed: https://rustup.rs"
+    exit 1
+fi

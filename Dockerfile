@@ -1,0 +1,31 @@
+# The dependencies are built in a layer of their own, which a change of ours leaves as it is.
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /build
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir -p src benches \
+    && echo 'fn main() {}' | tee src/main.rs benches/pure.rs >/dev/null && touch src/lib.rs \
+    && cargo build --release --locked --bin callspool
+COPY config config
+COPY migrations migrations
+COPY src src
+RUN touch src/lib.rs src/main.rs && cargo build --release --locked --bin callspool
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --home-dir /var/lib/callspool --create-home callspool \
+    && install -d -o callspool -g callspool /var/lib/callspool/recordings /var/log/callspool
+COPY --from=build /build/target/release/callspool /usr/local/bin/callspool
+COPY config /etc/callspool
+USER callspool
+WORKDIR /var/lib/callspool
+ENV CALLSPOOL_ENV=production \
+    CALLSPOOL_HTTP_BIND=0.0.0.0:8080 \
+    CALLSPOOL_STORAGE_URL=file:/var/lib/callspool/recordings \
+    CALLSPOOL_LOG_DIR=/var/log/callspool
+EXPOSE 8080
+# SIGTERM drains; give it longer than shutdown.grace_seconds before SIGKILL.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["callspool", "--config", "/etc/callspool"]
+CMD ["run"]
