@@ -51,10 +51,7 @@ impl Caller {
     ) -> Result<HashMap<String, SystemTime>, String> {
         let calls = recordings.iter().map(|recording| self.report(twilio, recording));
         // Collected first: a stream over a closure that borrows is not Send for every lifetime.
-        stream::iter(calls.collect::<Vec<_>>())
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await
+        stream::iter(calls.collect::<Vec<_>>()).buffered(AT_ONCE).try_collect().await
     }
 
     async fn report(
@@ -63,8 +60,7 @@ impl Caller {
         recording: &Recording,
     ) -> Result<(String, SystemTime), String> {
         let reported = SystemTime::now();
-        let url =
-            format!("{}/webhooks/twilio/recording?business_id={}", self.target, recording.business_id);
+        let url = format!("{}/webhooks/twilio/recording?business_id={}", self.target, recording.business_id);
         let fields = [
             ("AccountSid", self.credentials.account_sid.to_string()),
             ("CallSid", recording.call_sid.to_string()),

@@ -24,8 +24,7 @@ pub(super) fn mp3(seed: u64) -> Bytes {
         // Where the main data would be: bytes that nobody decodes, and that never look like a header.
         let mut rest = [0; FRAME - HEADER.len() - SIDE_INFO];
         random.fill_bytes(&mut rest);
-        rest.iter_mut().for_each(|byte| *byte &= 0x7F);
-        bytes.put_slice(&rest);
+        bytes.extend(rest.map(|byte| byte & 0x7F));
     }
     bytes.freeze()
 }

@@ -85,7 +85,9 @@ impl Report {
             }
         }
         for (business_id, peak) in report.observed.peak.iter().filter(|(_, peak)| **peak > max_slots) {
-            report.faults.push(format!("business {business_id} had {peak} downloads at once, its slots are {max_slots}"));
+            report
+                .faults
+                .push(format!("business {business_id} had {peak} downloads at once, its slots are {max_slots}"));
         }
         report
     }

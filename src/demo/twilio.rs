@@ -23,7 +23,7 @@ use std::{
 /// How long a recording that is not ready yet stays so, from the first request on.
 const NOT_READY_FOR: Duration = Duration::from_millis(800);
 /// A body is sent in this many parts, with pauses between them.
-const PARTS: usize = 5;
+const PARTS: u16 = 5;
 /// Pauses of one download together: from the shortest to the longest.
 const LATENCY_MS: (u64, u64) = (40, 240);
 
@@ -148,8 +148,8 @@ fn body(visit: Visit, announced: usize, media: Bytes, cut: bool) -> HttpResponse
 
 /// The bytes in parts with pauses; the visit ends when the last part is taken, or the client goes.
 fn slowly(visit: Visit, media: Bytes, cut: bool) -> impl Stream<Item = io::Result<Bytes>> {
-    let pause = Duration::from_millis(rand::random_range(LATENCY_MS.0..LATENCY_MS.1)) / PARTS as u32;
-    let part = media.len().div_ceil(PARTS);
+    let pause = Duration::from_millis(rand::random_range(LATENCY_MS.0..LATENCY_MS.1)) / u32::from(PARTS);
+    let part = media.len().div_ceil(usize::from(PARTS));
     stream::unfold((visit, media, cut), move |(visit, mut media, cut)| async move {
         if media.is_empty() {
             // The connection ends before the announced length.

@@ -12,10 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("actors", &["domain"]),
     ("http", &["domain", "actors"]),
     ("demo", &["domain", "adapters", "settings"]),
-    (
-        "app",
-        &["domain", "settings", "telemetry", "store", "adapters", "actors", "http", "demo"],
-    ),
+    ("app", &["domain", "settings", "telemetry", "store", "adapters", "actors", "http", "demo"]),
     ("cli", &["app", "settings", "store"]),
 ];
 

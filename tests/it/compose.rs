@@ -33,11 +33,8 @@ fn only_the_api_migrates() {
 
 #[test]
 fn together_they_have_every_role_once() {
-    let roles: Vec<_> = services()
-        .values()
-        .filter_map(environment)
-        .map(|variables| variables["CALLSPOOL_ROLES"].clone())
-        .collect();
+    let roles: Vec<_> =
+        services().values().filter_map(environment).map(|variables| variables["CALLSPOOL_ROLES"].clone()).collect();
     assert_eq!(roles, ["api", "webhooks", "worker"]);
 }
 
@@ -84,7 +81,9 @@ fn every_variable_is_one_that_callspool_knows() {
         let filled = variables.into_iter().map(|(variable, value)| {
             let value = value.replace("${POSTGRES_PASSWORD:?set POSTGRES_PASSWORD}", "p");
             let value = match value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
-                Some(inner) => inner.split_once(":-").map_or("AC00000000000000000000000000000001", |(_, d)| d).to_owned(),
+                Some(inner) => {
+                    inner.split_once(":-").map_or("AC00000000000000000000000000000001", |(_, d)| d).to_owned()
+                }
                 None => value,
             };
             (variable, value)

@@ -47,7 +47,8 @@ fn every_make_target_that_the_readme_names_exists() {
 #[test]
 fn every_link_to_a_file_resolves() {
     let readme = fs::read_to_string(README).unwrap();
-    let links: Vec<&str> = readme.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(l, _)| l).collect();
+    let links: Vec<&str> =
+        readme.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(l, _)| l).collect();
     assert!(!links.is_empty());
     for link in links.iter().filter(|link| !link.starts_with("http") && !link.starts_with('#')) {
         let path = format!("{}/{link}", env!("CARGO_MANIFEST_DIR"));

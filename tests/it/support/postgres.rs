@@ -2,12 +2,7 @@
 
 use callspool::{
     adapters::embedded_postgres::{EmbeddedOptions, EmbeddedPostgres},
-    domain::{
-        ids::InstanceId,
-        migration::LockTry,
-        ports::Gate,
-        retry::RetryPolicy,
-    },
+    domain::{ids::InstanceId, migration::LockTry, ports::Gate, retry::RetryPolicy},
     store::{Store, StoreConfig},
 };
 use secrecy::SecretString;
@@ -36,10 +31,11 @@ async fn cluster() -> &'static Cluster {
             let cluster = Cluster { admin_url, _embedded: embedded };
             // What an earlier run left.
             let mut admin = PgConnection::connect(&cluster.admin_url).await.unwrap();
-            let old: Vec<String> = sqlx::query_scalar("select datname from pg_database where datname like 'test\\_%'")
-                .fetch_all(&mut admin)
-                .await
-                .unwrap();
+            let old: Vec<String> =
+                sqlx::query_scalar("select datname from pg_database where datname like 'test\\_%'")
+                    .fetch_all(&mut admin)
+                    .await
+                    .unwrap();
             for name in old {
                 admin.execute(AssertSqlSafe(format!("drop database {name} with (force)"))).await.unwrap();
             }

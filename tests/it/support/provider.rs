@@ -1,6 +1,9 @@
 //! A provider over real HTTP that does as it is told.
 
-use super::{eventually, process::{ACCOUNT_SID, AUTH_TOKEN}};
+use super::{
+    eventually,
+    process::{ACCOUNT_SID, AUTH_TOKEN},
+};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, http::StatusCode, web};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -56,8 +59,7 @@ impl Provider {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let desk =
-            Arc::new(Desk { answers: Mutex::default(), asked: Mutex::default(), gate: Semaphore::new(0) });
+        let desk = Arc::new(Desk { answers: Mutex::default(), asked: Mutex::default(), gate: Semaphore::new(0) });
         let data = web::Data::from(Arc::clone(&desk));
         thread::spawn(move || {
             actix_rt::System::new().block_on(async move {
@@ -116,9 +118,12 @@ async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
     let path = request.uri().to_string();
     desk.asked.lock().unwrap().push(Asked { path: path.clone(), authorization: header.map(ToOwned::to_owned) });
     let name = path.rsplit('/').next().unwrap_or_default().split(['.', '?']).next().unwrap_or_default().to_owned();
-    let told = desk.answers.lock().unwrap().get_mut(&name).and_then(|answers| {
-        if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }
-    });
+    let told = desk
+        .answers
+        .lock()
+        .unwrap()
+        .get_mut(&name)
+        .and_then(|answers| if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() });
     let number = name.trim_start_matches("RE").parse().unwrap_or(0);
     match told.unwrap_or_else(|| Answer::Media(recording(number))) {
         Answer::Media(bytes) => HttpResponse::Ok().content_type("audio/mpeg").body(bytes),
