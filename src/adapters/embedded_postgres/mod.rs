@@ -121,7 +121,12 @@ impl EmbeddedPostgres {
                 .await?;
             if !known {
                 let quoted = name.replace('"', "\"\"");
-                connection.execute(AssertSqlSafe(format!("create database \"{quoted}\""))).await?;
+                let made = connection.execute(AssertSqlSafe(format!("create database \"{quoted}\""))).await;
+                if let Err(error) = made
+                    && !is_there_already(&error)
+                {
+                    return Err(error);
+                }
             }
             connection.close().await
         };
@@ -221,6 +226,14 @@ impl Cluster {
             Err(_) => Err(EmbeddedError::NoAnswer(format!("not within {} s", PATIENCE.as_secs()))),
         }
     }
+}
+
+/// Another process that joined the cluster made the database in between.
+fn is_there_already(error: &sqlx::Error) -> bool {
+    const DUPLICATE_DATABASE: &str = "42P04";
+    const UNIQUE_VIOLATION: &str = "23505";
+    let code = error.as_database_error().and_then(|answer| answer.code()).unwrap_or_default();
+    [DUPLICATE_DATABASE, UNIQUE_VIOLATION].contains(&&*code)
 }
 
 /// A socket's path may have 107 bytes at most, so it does not lie with the data.
