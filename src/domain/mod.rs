@@ -5,6 +5,7 @@
 //! ([`audio`], [`recording_url`]) and [`ports`], the traits that the edges implement.
 
 pub mod audio;
+pub mod duration;
 pub mod enqueue_request;
 pub mod failure;
 pub mod faults;
@@ -12,6 +13,7 @@ pub mod ids;
 pub mod job;
 pub mod lease;
 pub mod migration;
+pub mod migration_header;
 pub mod ports;
 pub mod recording_url;
 pub mod retry;

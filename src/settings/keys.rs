@@ -78,6 +78,30 @@ pub(super) const KEYS: &[Key] = &[
         "the advisory lock's key",
     ),
     key(
+        "migrations.retries",
+        None,
+        Kind::Int { min: 0, max: 1000 },
+        "how often one migration is tried again after a failure that can pass, such as lock_timeout",
+    ),
+    key(
+        "migrations.heal",
+        None,
+        Kind::Bool,
+        "after lock_timeout: go on looking, and migrate when whoever held the lock is gone",
+    ),
+    key(
+        "migrations.dir",
+        Some("MIGRATIONS_DIR"),
+        Kind::Folder,
+        "the application's own SQL migrations, run after ours; its backfills in backfills/",
+    ),
+    key(
+        "migrations.protected_tables",
+        None,
+        Kind::Tables,
+        "a migration of the application's that would leave fewer rows in one of these is rolled back",
+    ),
+    key(
         "http.bind",
         Some("CALLSPOOL_HTTP_BIND"),
         Kind::Address,

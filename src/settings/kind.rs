@@ -1,6 +1,9 @@
 //! What a value may be: the check, and the words for it.
 
-use crate::domain::ids::{AccountSid, SidForm};
+use crate::domain::{
+    duration::{self, words},
+    ids::{AccountSid, SidForm},
+};
 use std::{net::SocketAddr, time::Duration};
 use tracing_subscriber::filter::Targets;
 use url::Url;
@@ -37,6 +40,10 @@ pub(super) enum Kind {
     /// One or more of these.
     Some(&'static [&'static str]),
     Path,
+    /// A folder that exists.
+    Folder,
+    /// Names of tables, with or without their schema; may be empty.
+    Tables,
     Schema,
     Address,
     HttpUrl,
@@ -74,10 +81,10 @@ impl Kind {
             Self::Bool => raw.parse().ok().map(Value::Bool),
             Self::Switch => ["0", "1"].contains(&raw).then(|| Value::Bool(raw == "1")),
             Self::Duration { min, max } => {
-                parse_duration(raw, None).filter(|d| (min..=max).contains(d)).map(Value::Duration)
+                duration::parse(raw, None).filter(|d| (min..=max).contains(d)).map(Value::Duration)
             }
             Self::PgInterval { min, max } => {
-                parse_duration(raw, Some("ms")).filter(|d| (min..=max).contains(d)).map(Value::Duration)
+                duration::parse(raw, Some("ms")).filter(|d| (min..=max).contains(d)).map(Value::Duration)
             }
             Self::Seconds { min, max } => {
                 let seconds = raw.parse().ok().filter(|n| (min..=max).contains(n));
@@ -89,6 +96,12 @@ impl Kind {
                 list.iter().all(|word| words.contains(&word.as_str())).then_some(Value::List(list))
             }
             Self::Path | Self::Secret => (!raw.is_empty()).then(text),
+            Self::Folder => std::path::Path::new(raw).is_dir().then(text),
+            Self::Tables => {
+                let names = raw.split(',').map(str::trim).filter(|name| !name.is_empty());
+                let list: Vec<String> = names.map(ToOwned::to_owned).collect();
+                list.iter().all(|name| is_table(name)).then_some(Value::List(list))
+            }
             Self::Schema => is_schema(raw).then(text),
             Self::Address => raw.parse::<SocketAddr>().ok().map(|_| text()),
             Self::HttpUrl => is_http_base(raw).then(text),
@@ -119,6 +132,8 @@ impl Kind {
             Self::OneOf(words) => format!("one of: {}", words.join(", ")),
             Self::Some(words) => format!("one or more of, separated by commas: {}", words.join(", ")),
             Self::Path => "a path".to_owned(),
+            Self::Folder => "a folder that exists".to_owned(),
+            Self::Tables => "lower-case names of tables, separated by commas, such as leads, crm.calls".to_owned(),
             Self::Schema => "a lower-case SQL name that does not begin with pg_".to_owned(),
             Self::Address => "an address and port such as 127.0.0.1:8080".to_owned(),
             Self::HttpUrl => "an http or https URL without user info, query and fragment".to_owned(),
@@ -131,6 +146,11 @@ impl Kind {
             Self::PostgresUrl => "a postgres:// URL".to_owned(),
         }
     }
+}
+
+fn is_table(name: &str) -> bool {
+    let mut parts = name.split('.');
+    (1..=2).contains(&parts.clone().count()) && parts.all(is_schema)
 }
 
 fn is_schema(name: &str) -> bool {
@@ -150,53 +170,9 @@ fn is_http_base(text: &str) -> bool {
     })
 }
 
-/// `bare`: the unit of a number without one; `None` refuses it.
-fn parse_duration(text: &str, bare: Option<&str>) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let micros = match Some(unit.trim()).filter(|unit| !unit.is_empty()).or(bare)? {
-        "us" => 1,
-        "ms" => 1_000,
-        "s" => 1_000_000,
-        "min" => 60_000_000,
-        "h" => 3_600_000_000,
-        "d" => 86_400_000_000,
-        _ => return None,
-    };
-    number.checked_mul(micros).map(Duration::from_micros)
-}
-
-/// A duration as it is written in a configuration.
-pub(super) fn words(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
-    let whole = units.iter().find(|(size, _)| ms > 0 && ms.is_multiple_of(*size));
-    whole.map_or_else(|| format!("{ms}ms"), |(size, unit)| format!("{}{unit}", ms / size))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_a_unit() {
-        assert_eq!(parse_duration("250ms", None), Some(Duration::from_millis(250)));
-        assert_eq!(parse_duration("2 min", None), Some(Duration::from_mins(2)));
-        assert_eq!(parse_duration("30d", None), Some(Duration::from_hours(720)));
-        assert_eq!(parse_duration("1500", Some("ms")), Some(Duration::from_millis(1500)));
-        for bad in ["", "5", "-1s", "1.5s", "s", "5 weeks", "99999999999999999999d"] {
-            assert_eq!(parse_duration(bad, None), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_duration_is_shown_as_it_is_written() {
-        for text in ["250ms", "2s", "2min", "1h", "30d", "0ms"] {
-            assert_eq!(words(parse_duration(text, None).unwrap()), text);
-        }
-    }
 
     #[test]
     fn a_schema_name_needs_no_quoting() {

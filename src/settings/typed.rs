@@ -104,6 +104,11 @@ pub struct MigrationSettings {
     pub statement_timeout: Duration,
     pub lock_timeout: Duration,
     pub lock_id: i64,
+    pub retries: u32,
+    pub heal: bool,
+    /// Of the application's own migrations.
+    pub dir: Option<PathBuf>,
+    pub protected_tables: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -274,6 +279,10 @@ impl Checked {
                 statement_timeout: self.duration("migrations.statement_timeout"),
                 lock_timeout: self.duration("migrations.lock_timeout"),
                 lock_id: self.int("migrations.lock_id"),
+                retries: self.int("migrations.retries"),
+                heal: self.bool("migrations.heal"),
+                dir: self.text("migrations.dir").map(Into::into),
+                protected_tables: self.list("migrations.protected_tables").unwrap_or_default().to_vec(),
             },
             http: HttpSettings {
                 bind: self.parsed("http.bind"),
