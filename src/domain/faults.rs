@@ -12,6 +12,8 @@ pub enum FaultKind {
     Error,
     /// The child ends normally.
     Stop,
+    /// The thread stands still for ever: what no supervisor can end.
+    Block,
 }
 
 /// One line of `[[faults]]`.
@@ -52,7 +54,7 @@ impl Faults {
     ///
     /// # Panics
     ///
-    /// Where a rule says so: that is what it is for.
+    /// Where a rule says so: that is what it is for. It does not return where a rule blocks.
     #[cfg(feature = "faults")]
     pub fn hit(&self, actor: &str, place: &str) -> Option<FaultKind> {
         use std::sync::atomic::Ordering::SeqCst;
@@ -64,8 +66,13 @@ impl Faults {
             }
             let visit = visits.fetch_add(1, SeqCst);
             if visit >= rule.after && visit < rule.after.saturating_add(rule.times) {
-                assert!(rule.kind != FaultKind::Panic, "a fault was asked for");
-                return Some(rule.kind);
+                match rule.kind {
+                    FaultKind::Panic => panic!("a fault was asked for"),
+                    FaultKind::Block => loop {
+                        std::thread::park();
+                    },
+                    kind => return Some(kind),
+                }
             }
         }
         None
