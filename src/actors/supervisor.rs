@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 /// The pool's name in the tree.
 pub const WORKER_GROUP: &str = "recording_worker";
-/// Kept from the whole grace for what follows the workers: settling and handing back.
+/// Kept from the whole grace for what follows the workers, settling and handing back: a quarter, and no more than this.
 const AFTER_WORKERS: Duration = Duration::from_secs(3);
 
 /// The addresses that outlive their actors.
@@ -59,6 +59,7 @@ pub struct TreeDeps {
 /// with it the intake.
 pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<ChildSpec> {
     let TreeDeps { migration, slot_manager, worker, listener, maintenance, grace } = deps;
+    let after_workers = (grace / 4).min(AFTER_WORKERS);
     let mut specs = vec![
         ChildSpec::new("migration", addresses.migration.clone(), move |_, child| {
             MigrationActor::new(child, migration.clone())
@@ -73,7 +74,7 @@ pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<Chil
         let spec = ChildSpec::new(WORKER_GROUP, address.clone(), move |_, child| {
             RecordingWorker::new(child, place, worker.clone())
         });
-        specs.push(spec.numbered(place).grace(grace.saturating_sub(AFTER_WORKERS)).behind_gate());
+        specs.push(spec.numbered(place).grace(grace).leaving(after_workers).behind_gate());
     }
     specs.push(
         ChildSpec::new("listener", addresses.listener.clone(), move |_, child| {
@@ -87,7 +88,8 @@ pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<Chil
         })
         .behind_gate(),
     );
-    specs.push(http);
+    // Requests are short; downloads need the time more.
+    specs.push(http.leaving(grace / 2));
     specs
 }
 

@@ -92,6 +92,34 @@ impl ChildContext {
         IoTask(abort)
     }
 
+    /// The same on this thread, for what is no `Send` and ends by itself once its actor is gone, such as a server that
+    /// is told to stop when its actor drops: it is never aborted, and the supervisor waits for its end before the next
+    /// life begins.
+    pub fn spawn_here<A, F>(
+        &self,
+        ctx: &mut Context<A>,
+        future: F,
+        then: impl FnOnce(&mut A, F::Output, &mut Context<A>) + 'static,
+    ) where
+        A: Actor<Context = Context<A>>,
+        F: Future + 'static,
+    {
+        let (faults, child) = (self.faults.clone(), self.life.child.clone());
+        let task = actix_rt::spawn(self.tasks.track_future(async move {
+            match faults.hit(&child, "io") {
+                None => Ok(future.await),
+                Some(fault) => Err(fault),
+            }
+        }));
+        let this = self.clone();
+        ctx.spawn(wrap_future(task).map(move |joined, actor: &mut A, ctx: &mut Context<A>| match joined {
+            Ok(Ok(output)) => then(actor, output, ctx),
+            Ok(Err(fault)) => this.give_in(fault, ctx),
+            Err(error) if error.is_panic() => this.fail(ctx, "an I/O task panicked"),
+            Err(_) => {}
+        }));
+    }
+
     /// Runs `then` once, when this child is to drain.
     pub fn on_drain<A>(&self, ctx: &mut Context<A>, then: impl FnOnce(&mut A, &mut Context<A>) + 'static)
     where
@@ -144,7 +172,7 @@ impl ChildContext {
     fn give_in(&self, fault: FaultKind, ctx: &mut impl ActorContext) {
         match fault {
             FaultKind::Stop => ctx.stop(),
-            FaultKind::Error | FaultKind::Panic => self.fail(ctx, "a fault was asked for"),
+            FaultKind::Error | FaultKind::Panic | FaultKind::Block => self.fail(ctx, "a fault was asked for"),
         }
     }
 

@@ -26,6 +26,8 @@ mod restarts;
 mod roster;
 mod spec;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use child_context::hooks_for_faults;
 pub use child_context::{ChildContext, IoTask};

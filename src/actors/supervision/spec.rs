@@ -28,6 +28,7 @@ pub struct ChildSpec {
     pub(super) group: &'static str,
     pub(super) restart: Restart,
     pub(super) grace: Duration,
+    pub(super) leaving: Duration,
     pub(super) behind_gate: bool,
     pub(super) start: Box<dyn Fn(ChildContext) -> JoinHandle<Result<(), Exit>>>,
 }
@@ -53,6 +54,7 @@ impl ChildSpec {
             group,
             restart: Restart::Permanent,
             grace: Duration::from_secs(5),
+            leaving: Duration::ZERO,
             behind_gate: false,
             start: Box::new(start),
         }
@@ -75,6 +77,13 @@ impl ChildSpec {
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// What it must leave of the whole stop's time to those that stop after it, however long its own grace is.
+    #[must_use]
+    pub fn leaving(mut self, rest: Duration) -> Self {
+        self.leaving = rest;
         self
     }
 

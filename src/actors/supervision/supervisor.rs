@@ -63,7 +63,7 @@ struct Stopping {
 }
 
 impl Supervisor {
-    /// `shutdown` is cancelled by the supervisor when the stop begins.
+    /// `shutdown` is cancelled when the stop begins: by the supervisor, or by whoever asks for the stop.
     pub fn new(
         specs: Vec<ChildSpec>,
         policy: RestartPolicy,
@@ -78,18 +78,7 @@ impl Supervisor {
             .into_iter()
             .map(|spec| Child { spec, generation: 0, running: None, history: History::default() })
             .collect();
-        Self {
-            children,
-            policy,
-            reclaim,
-            roster,
-            io,
-            faults,
-            gate_open: false,
-            shutdown,
-            stopping: None,
-            me: None,
-        }
+        Self { children, policy, reclaim, roster, io, faults, gate_open: false, shutdown, stopping: None, me: None }
     }
 
     fn start_child(&mut self, place: usize, ctx: &mut Context<Self>) {
@@ -127,6 +116,7 @@ impl Supervisor {
     ) {
         let (me, io, reclaim, shutdown) =
             (ctx.address(), self.io.clone(), Arc::clone(&self.reclaim), self.shutdown.clone());
+        let roster = self.roster.clone();
         // Not `ctx.spawn`: the watch goes on while the supervisor handles other deaths.
         actix_rt::spawn(async move {
             let joined = tokio::select! {
@@ -138,15 +128,20 @@ impl Supervisor {
                 Ok(Err(exit)) => exit,
                 Err(_) => Exit::Killed,
             };
+            let Life { child, generation } = context.life().clone();
+            // At once: giving back may take a while, and nobody is there meanwhile.
+            roster.set(place, generation, ChildState::Down);
             if tokio::time::timeout(CLEAN_UP_LIMIT, context.io_ended()).await.is_err() {
-                tracing::warn!(actor = %context.life().child, "I/O of an ended life does not end");
+                tracing::warn!(actor = %child, generation, "I/O of an ended life does not end");
             }
-            // The panic of a reclaim is its own: `io.spawn` catches it, and the lease's end is the backstop.
-            let reclaiming = io.spawn(reclaim(context.life().clone(), exit.clone(), shutdown.is_cancelled()));
+            // The panic of a reclaim is its own, also where it makes its future: the task catches it, and the lease's
+            // end is the backstop.
+            let (life, how) = (context.life().clone(), exit.clone());
+            let reclaiming = io.spawn(async move { reclaim(life, how, shutdown.is_cancelled()).await });
             if !matches!(tokio::time::timeout(CLEAN_UP_LIMIT, reclaiming).await, Ok(Ok(()))) {
-                tracing::warn!(actor = %context.life().child, "what an ended life held is left to the reaper");
+                tracing::warn!(actor = %child, generation, "what an ended life held is left to the reaper");
             }
-            me.do_send(Down { place, generation: context.life().generation, exit });
+            me.do_send(Down { place, generation, exit });
         });
     }
 
@@ -194,7 +189,8 @@ impl Supervisor {
             let Some(running) = &child.running else { continue };
             running.context.begin_drain();
             let kill = running.kill.clone();
-            ctx.run_later(child.spec.grace.min(left), move |_, _| kill.cancel());
+            let patience = child.spec.grace.min(left.saturating_sub(child.spec.leaving));
+            ctx.run_later(patience, move |_, _| kill.cancel());
         }
     }
 }
