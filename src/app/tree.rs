@@ -26,7 +26,7 @@ use crate::{
         ports::{Clock, Storage},
         recording_url::ProviderBase,
     },
-    http::{HttpActor, HttpDeps, WebhookConfig},
+    http::{HttpActor, HttpDeps, Socket, WebhookConfig},
     settings::{Role, Settings},
     store::Store,
 };
@@ -40,15 +40,16 @@ use tokio::runtime::Handle;
 
 /// Puts the actors together and starts their root.
 pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
-    let Parts { settings, instance, store, io, listener, shutdown, tally } = parts;
+    let Parts { settings, instance, store, io, listener, shutdown, tally, ends: _ } = parts;
     let workers = if settings.roles.has(Role::Worker) { settings.worker.count } else { 0 };
     let addresses = Addresses::new(workers);
     let (store, clock): (_, Arc<dyn Clock>) = (Arc::new(store), Arc::new(SystemClock));
     let (schema, beat, disk) = (Obstacle::default(), Obstacle::default(), Obstacle::default());
     let roster = Roster::default();
     let gate = GateOpener::default();
-    let storage: Arc<dyn Storage> =
-        Arc::new(ObjectStorage::open(&settings.storage.url, settings.storage.fsync).context("CALLSPOOL_STORAGE_URL")?);
+    let storage: Arc<dyn Storage> = Arc::new(
+        ObjectStorage::open(&settings.storage.url, settings.storage.fsync).context("CALLSPOOL_STORAGE_URL")?,
+    );
     // Made on the I/O runtime, where its connections will live.
     let provider = {
         let _on_io = io.enter();
@@ -76,7 +77,9 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             tally: tally.clone(),
         },
         worker: WorkerDeps {
-            handlers: JobHandlers { download_only: Arc::new(DownloadOnly::new(Arc::new(provider), storage.clone())) },
+            handlers: JobHandlers {
+                download_only: Arc::new(DownloadOnly::new(Arc::new(provider), storage.clone())),
+            },
             clock: Arc::clone(&clock),
             retry: settings.retry.clone(),
             attempt_timeout: settings.twilio.attempt_timeout,
@@ -156,9 +159,8 @@ fn http_spec(
         body_limit: settings.http.body_limit,
         workers: settings.http.workers,
     };
-    ChildSpec::new("http", ChildRef::default(), move |_, child| {
-        HttpActor::new(child, deps.clone(), listener.try_clone())
-    })
+    let socket = Socket::new(listener);
+    ChildSpec::new("http", ChildRef::default(), move |_, child| HttpActor::new(child, deps.clone(), socket.clone()))
 }
 
 /// Everything that `/readyz` may have to say against this process.

@@ -3,44 +3,66 @@
 
 use super::{HttpDeps, server};
 use crate::actors::supervision::{ChildContext, hooks_for_faults};
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, fut::wrap_future};
+use actix::{Actor, ActorContext, Context};
 use actix_web::dev::ServerHandle;
-use std::{io, net::TcpListener};
+use std::{
+    io,
+    net::TcpListener,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 pub struct HttpActor {
     child: ChildContext,
     deps: HttpDeps,
-    /// A clone of the process's listening socket; taken at the start.
-    listener: Option<io::Result<TcpListener>>,
+    socket: Socket,
     server: Option<StopOnDrop>,
 }
 
-/// A server lives in threads of its own; it must not outlive the actor.
+/// The process's listening socket; each clone is the same. Bound before the tree starts, so that an address that is
+/// taken is an error of the start, and kept over restarts of the actor, which so refuse no connection.
+#[derive(Debug, Clone)]
+pub struct Socket(Arc<Mutex<Option<TcpListener>>>);
+
+impl Socket {
+    pub fn new(listener: TcpListener) -> Self {
+        Self(Arc::new(Mutex::new(Some(listener))))
+    }
+
+    fn listener(&self) -> io::Result<TcpListener> {
+        let listener = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listener.as_ref().map_or_else(|| Err(io::Error::other("the process stops")), TcpListener::try_clone)
+    }
+
+    /// Without this the system would go on to accept connections that nobody answers: they have to be refused, so that
+    /// whoever calls turns to another process.
+    fn close(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// A server lives in threads of its own, which its future stops when it is told to; it must not outlive the actor.
 struct StopOnDrop(ServerHandle);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        // Sends the command; nobody waits for the end.
+        // Sends the command; the server's future carries it out, and the supervisor waits for that.
         drop(self.0.stop(false));
     }
 }
 
 impl HttpActor {
-    pub fn new(child: ChildContext, deps: HttpDeps, listener: io::Result<TcpListener>) -> Self {
-        Self { child, deps, listener: Some(listener), server: None }
+    pub fn new(child: ChildContext, deps: HttpDeps, socket: Socket) -> Self {
+        Self { child, deps, socket, server: None }
     }
 
     fn serve(&mut self, ctx: &mut Context<Self>) -> io::Result<()> {
-        let listener = self.listener.take().unwrap_or_else(|| Err(io::Error::other("started twice")))?;
-        let server = server::serve(self.deps.clone(), listener)?;
+        let server = server::serve(self.deps.clone(), self.socket.listener()?)?;
         self.server = Some(StopOnDrop(server.handle()));
-        ctx.spawn(wrap_future(server).map(|ended: io::Result<()>, this: &mut Self, ctx: &mut Context<Self>| {
-            match ended {
-                // The drain's end, or a server that stopped by itself: the supervisor knows which.
-                Ok(()) => ctx.stop(),
-                Err(error) => this.child.clone().fail(ctx, error.to_string()),
-            }
-        }));
+        self.child.spawn_here(ctx, server, |this, ended, ctx| match ended {
+            // The drain's end, or a server that stopped by itself: the supervisor knows which.
+            Ok(()) => ctx.stop(),
+            Err(error) => this.child.clone().fail(ctx, error.to_string()),
+        });
         Ok(())
     }
 }
@@ -57,10 +79,12 @@ impl Actor for HttpActor {
             return child.fail(ctx, error.to_string());
         }
         child.on_drain(ctx, |this: &mut Self, ctx| {
-            let Some(server) = &this.server else { return ctx.stop() };
-            // Requests under way are answered; the server's own end then stops the actor.
-            let stopped = server.0.stop(true);
-            ctx.spawn(wrap_future(stopped).map(|(), _: &mut Self, _: &mut Context<Self>| ()));
+            this.socket.close();
+            match &this.server {
+                // Requests under way are answered; the server's own end then stops the actor.
+                Some(server) => drop(server.0.stop(true)),
+                None => ctx.stop(),
+            }
         });
     }
 

@@ -23,7 +23,7 @@ mod server;
 mod signature;
 mod webhooks;
 
-pub use actor::HttpActor;
+pub use actor::{HttpActor, Socket};
 pub use signature::sign;
 
 use crate::{
