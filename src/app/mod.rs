@@ -30,11 +30,16 @@ use actix::Addr;
 use anyhow::Context;
 use std::{
     net::{SocketAddr, TcpListener},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc,
     thread,
     time::Duration,
 };
 use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::CancellationToken;
+
+/// Longest wait for the pool's connections at the end.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The log of a process. Keep the guard to the very end: its drop writes out what is still buffered.
 pub fn log(settings: &LogSettings) -> anyhow::Result<TelemetryGuard> {
@@ -91,8 +96,26 @@ pub struct Running {
     pub instance: InstanceId,
     pub store: Store,
     supervisor: Addr<Supervisor>,
-    thread: thread::JoinHandle<anyhow::Result<i32>>,
+    shutdown: CancellationToken,
+    end: mpsc::Receiver<anyhow::Result<i32>>,
+    ends: Ends,
     grace: Duration,
+}
+
+/// Where it is said how the process ends: by the control thread, or by a second signal or the watchdog where that one
+/// does not. Nothing but `main` ends the process, so that the log is always written out.
+#[derive(Clone)]
+struct Ends {
+    end: mpsc::Sender<anyhow::Result<i32>>,
+    said: CancellationToken,
+}
+
+impl Ends {
+    fn say(&self, end: anyhow::Result<i32>) {
+        self.said.cancel();
+        // Nobody waits any more where it was said before.
+        let _ = self.end.send(end);
+    }
 }
 
 impl Running {
@@ -103,17 +126,22 @@ impl Running {
 
     /// A hand to stop it with from elsewhere.
     pub fn stopper(&self) -> impl Fn() + Send + 'static {
-        let (supervisor, grace) = (self.supervisor.clone(), self.grace);
-        move || supervisor.do_send(Shutdown { code: 0, grace })
+        let (supervisor, shutdown, grace) = (self.supervisor.clone(), self.shutdown.clone(), self.grace);
+        move || {
+            // Not left to the supervisor, whose thread may be blocked: the watchdog waits for this.
+            shutdown.cancel();
+            supervisor.do_send(Shutdown { code: 0, grace });
+        }
     }
 
     pub fn is_running(&self) -> bool {
-        !self.thread.is_finished()
+        !self.ends.said.is_cancelled()
     }
 
-    /// Waits for the end of the process's tree, and says with which exit code. Blocks: call it off the runtimes.
+    /// Waits for the end of the process's tree, or for whoever ends it by force, and says with which exit code. Blocks:
+    /// call it off the runtimes.
     pub fn join(self) -> anyhow::Result<i32> {
-        self.thread.join().map_err(|_| anyhow::anyhow!("the control thread panicked"))?
+        self.end.recv().unwrap_or_else(|_| anyhow::bail!("the control thread is gone"))
     }
 }
 
@@ -126,6 +154,7 @@ struct Parts {
     listener: TcpListener,
     shutdown: CancellationToken,
     tally: DrainTally,
+    ends: Ends,
 }
 
 /// Builds everything, binds the HTTP address and starts the supervision tree.
@@ -136,42 +165,50 @@ pub fn start(settings: Settings, io: &Handle) -> anyhow::Result<Running> {
     let bind = settings.http.bind;
     // Bound here and not in the actor: an address that is taken is an error of the start, and a restart of the actor
     // refuses no connection.
-    let listener = TcpListener::bind(bind).with_context(|| format!("CALLSPOOL_HTTP_BIND {bind} cannot be bound"))?;
+    let listener =
+        TcpListener::bind(bind).with_context(|| format!("CALLSPOOL_HTTP_BIND {bind} cannot be bound"))?;
     let address = listener.local_addr().context("the bound address cannot be read")?;
+    let (shutdown, (said, end)) = (CancellationToken::new(), mpsc::channel());
+    let ends = Ends { end: said, said: CancellationToken::new() };
     let parts = Parts {
         settings,
         instance,
         store: store.clone(),
         io: io.clone(),
         listener,
-        shutdown: CancellationToken::new(),
+        shutdown: shutdown.clone(),
         tally: DrainTally::default(),
+        ends: ends.clone(),
     };
+    let end_of_thread = ends.clone();
     let (started, is_started) = oneshot::channel();
-    let thread = thread::Builder::new()
+    thread::Builder::new()
         .name("callspool-control".to_owned())
-        .spawn(move || control(parts, started))
+        .spawn(move || {
+            let ended = catch_unwind(AssertUnwindSafe(|| control(parts, started)));
+            end_of_thread.say(ended.unwrap_or_else(|_| Err(anyhow::anyhow!("the control thread panicked"))));
+        })
         .context("the control thread could not be started")?;
     let Ok(supervisor) = is_started.blocking_recv() else {
-        let ended = thread.join().map_err(|_| anyhow::anyhow!("the control thread panicked"))?;
+        let ended = end.recv().context("the control thread is gone")?;
         return Err(ended.err().unwrap_or_else(|| anyhow::anyhow!("the process ended before it had started")));
     };
     tracing::info!(%address, %instance, "callspool has started");
-    Ok(Running { address, instance, store, supervisor, thread, grace })
+    Ok(Running { address, instance, store, supervisor, shutdown, end, ends, grace })
 }
 
 /// The control plane's thread: the System, on it the tree, and nothing that blocks.
 fn control(parts: Parts, started: oneshot::Sender<Addr<Supervisor>>) -> anyhow::Result<i32> {
     let (store, io, tally) = (parts.store.clone(), parts.io.clone(), parts.tally.clone());
-    let (shutdown, grace) = (parts.shutdown.clone(), parts.settings.shutdown.grace);
     // Until it is dropped, at the end of this function, a drain may not take longer than its grace.
-    let _watchdog = drain::watchdog(&io, shutdown, grace);
+    let _watchdog = drain::watchdog(&parts);
     let system = actix_rt::System::new();
     let supervisor = system.block_on(async move { tree::start(parts) })?;
     // The receiver waits for exactly this.
     let _ = started.send(supervisor);
     let code = system.run_with_code().context("the System ended")?;
-    io.block_on(store.close());
+    // Something that still has a connection and does not end must not keep the process: closing is a courtesy.
+    let _ = io.block_on(async { tokio::time::timeout(CLOSE_LIMIT, store.close()).await });
     let (finished, handed_back) = tally.counts();
     tracing::info!(marker = "DRAIN_DONE", finished, handed_back, "drained");
     Ok(code)
