@@ -1,31 +1,48 @@
-//! The migration actor: tries the lock by timed messages for a bounded time, applies what is pending, or skips; then
-//! watches until the schema fits, whoever migrated, and opens the gate.
+//! The migration actor: tries the lock by timed messages for a bounded time, applies what is pending, or skips. Beside
+//! that it looks at the schema, and opens the gate as soon as it fits, whoever migrated.
 //!
 //! It never blocks on the lock: a session that waits in `pg_advisory_lock` holds a snapshot, which stops every
 //! CREATE INDEX CONCURRENTLY, and a timeout ends it with an error (incident 1).
+//!
+//! | what does not work | then |
+//! |---|---|
+//! | the database is not reached, or the connection breaks while waiting | connect again, for as long as it takes |
+//! | the lock is busy | try again until `MIGRATION_LOCK_WAIT_SECONDS` after the first try, then skip |
+//! | a migration fails in a way that can pass | connect, lock and go on, five times |
+//! | a migration fails otherwise | say which and why; the process lives and waits for a schema that fits |
 
 use super::{
     obstacle::Obstacle,
-    supervision::{ChildContext, Outbox, hooks_for_faults},
+    supervision::{ChildContext, IoTask, Outbox, hooks_for_faults},
 };
 use crate::domain::{
-    migration::{LockTry, MigrationFailure, MigrationOutcome, SchemaVersions, SkipReason, Version},
-    ports::{Clock, Gate, GateSession, StoreError},
+    migration::{LockHolder, LockTry, MigrationFailure, MigrationOutcome, SchemaVersions, SkipReason, Version},
+    ports::{Clock, Gate, GateSession, StoreError, StoreResult},
 };
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
 use std::{
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 /// Between two tries for the lock, before jitter.
 const TRY_EVERY: Duration = Duration::from_millis(500);
+/// Of the tries with the same holder, each that is a multiple of this is logged, and the first and the last.
+const SAY_EVERY: u32 = 10;
 /// Between two looks at the schema while it does not fit: from the first to the slowest.
-const WATCH_MIN: Duration = Duration::from_millis(200);
-const WATCH_MAX: Duration = Duration::from_secs(2);
-/// Tries after failures that can pass, with a wait that doubles from the first.
+const LOOK_MIN: Duration = Duration::from_millis(200);
+const LOOK_MAX: Duration = Duration::from_secs(2);
+/// What stands in the way is said again after this long, and at once when it changes.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
+/// Between two tries to connect: doubles from the first to the slowest.
+const CONNECT_MIN: Duration = Duration::from_millis(250);
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Tries of migrations that fail in a way that can pass, with a wait that doubles from the first.
 const MAX_TRIES: u32 = 5;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// An answer that takes longer counts as lost. Migrations themselves are bounded by their session's timeouts.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub struct MigrationDeps {
@@ -44,13 +61,22 @@ pub struct MigrationDeps {
 pub struct MigrationActor {
     child: ChildContext,
     deps: MigrationDeps,
-    /// When the first try for the lock was made.
-    since: Instant,
+    /// When the first try for the lock was made: a connection that breaks does not begin the wait anew.
+    since: Option<Instant>,
     lock_tries: u32,
+    /// Who had the lock at the last try.
+    holder: Option<LockHolder>,
+    /// Connections in a row that came to nothing.
+    outages: u32,
     failures: u32,
     applied: u32,
     failure: Option<MigrationFailure>,
-    watch_wait: Duration,
+    fits: bool,
+    looking: Option<IoTask>,
+    look_timer: Option<SpawnHandle>,
+    look_wait: Duration,
+    /// What was said last to stand in the way, and when.
+    said: Option<(String, Instant)>,
 }
 
 /// The session travels with the I/O; dropping it closes the connection, and with it the lock.
@@ -62,12 +88,18 @@ impl MigrationActor {
         Self {
             child,
             deps,
-            since: Instant::now(),
+            since: None,
             lock_tries: 0,
+            holder: None,
+            outages: 0,
             failures: 0,
             applied: 0,
             failure: None,
-            watch_wait: WATCH_MIN,
+            fits: false,
+            looking: None,
+            look_timer: None,
+            look_wait: LOOK_MIN,
+            said: None,
         }
     }
 
@@ -75,15 +107,26 @@ impl MigrationActor {
 
     fn open(&mut self, ctx: &mut Context<Self>) {
         let gate = Arc::clone(&self.deps.gate);
-        self.child.spawn_io(ctx, async move { gate.open().await }, |this, session, ctx| match session {
+        self.child.spawn_io(ctx, async move { in_time(gate.open()).await }, |this, session, ctx| match session {
             Ok(session) => ctx.notify(TryLock(session)),
-            Err(failure) => this.failed(failure, ctx),
+            Err(failure) => this.not_connected(failure, ctx),
         });
+    }
+
+    /// The database comes back some time, and somebody has to migrate then.
+    fn not_connected(&mut self, failure: MigrationFailure, ctx: &mut Context<Self>) {
+        if !failure.can_pass {
+            return self.ended(&MigrationOutcome::Failed(failure), ctx);
+        }
+        let wait = (CONNECT_MIN * 2_u32.pow(self.outages.min(10))).min(CONNECT_MAX);
+        self.outages += 1;
+        tracing::warn!(%failure, retry_in_ms = wait.as_millis(), "no connection to migrate on; trying again");
+        self.child.run_later(ctx, wait, Self::open);
     }
 
     fn tried(&mut self, session: Session, answer: Result<LockTry, MigrationFailure>, ctx: &mut Context<Self>) {
         let holder = match answer {
-            Err(failure) => return self.failed(failure, ctx),
+            Err(failure) => return self.not_connected(failure, ctx),
             Ok(LockTry::Acquired) => {
                 tracing::info!(
                     marker = "MIGRATION_LOCK_ACQUIRED",
@@ -94,18 +137,14 @@ impl MigrationActor {
             }
             Ok(LockTry::Busy(holder)) => holder,
         };
-        let waited = self.since.elapsed();
-        let holder = holder.as_ref();
-        tracing::info!(
-            marker = "MIGRATION_LOCK_WAITING",
-            attempt = self.lock_tries,
-            waited_ms = waited.as_millis(),
-            holder_pid = holder.map(|h| h.pid),
-            holder_app = holder.map(|h| h.app.as_str()),
-            holder_since = holder.map(|h| h.since.to_rfc3339()),
-            "waiting for the migration lock"
-        );
-        if waited >= self.deps.lock_wait {
+        self.outages = 0;
+        let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let over = waited >= self.deps.lock_wait;
+        if over || self.lock_tries == 1 || self.lock_tries.is_multiple_of(SAY_EVERY) || holder != self.holder {
+            say_waiting(self.lock_tries, waited, holder.as_ref());
+        }
+        self.holder = holder;
+        if over {
             // The session goes, and with it nothing: it never held the lock.
             return self.ended(&MigrationOutcome::Skipped(SkipReason::LockTimeout), ctx);
         }
@@ -139,6 +178,7 @@ impl MigrationActor {
             let version = session.version().await?;
             session.close().await.map(|()| version)
         };
+        let close = async move { in_time(close).await };
         self.child.spawn_io(ctx, close, |this, closed: Result<Version, _>, ctx| match (closed, this.applied) {
             (Ok(version), 0) => this.ended(&MigrationOutcome::UpToDate { version }, ctx),
             (Ok(version), count) => this.ended(&MigrationOutcome::Applied { count, version }, ctx),
@@ -183,24 +223,34 @@ impl MigrationActor {
                 self.failure = Some(failure.clone());
             }
         }
-        self.watch(ctx);
+        self.look_wait = LOOK_MIN;
+        self.look(ctx);
     }
 
     // --- the schema
 
-    fn watch(&mut self, ctx: &mut Context<Self>) {
-        let gate = Arc::clone(&self.deps.gate);
-        self.child.spawn_io(ctx, async move { gate.versions().await }, Self::watched);
+    /// Looks now, instead of whatever look is under way or to come.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.look_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if let Some(look) = self.looking.take() {
+            look.abort();
+        }
+        if !self.fits {
+            let gate = Arc::clone(&self.deps.gate);
+            self.looking = Some(self.child.spawn_io(ctx, async move { look(gate).await }, Self::looked));
+        }
     }
 
-    fn watched(&mut self, versions: Result<SchemaVersions, StoreError>, ctx: &mut Context<Self>) {
-        if let Ok(versions) = versions
+    fn looked(&mut self, versions: StoreResult<SchemaVersions>, ctx: &mut Context<Self>) {
+        if let Ok(versions @ SchemaVersions { have, need }) = versions
             && versions.fits()
+            && self.deps.schema_fits.send(versions)
         {
-            let SchemaVersions { have, need } = versions;
             tracing::info!(marker = "SCHEMA_READY", have, need, "schema fits");
             self.deps.obstacle.set(None);
-            self.deps.schema_fits.send(versions);
+            self.fits = true;
             return;
         }
         let obstacle = match (&versions, &self.failure) {
@@ -208,13 +258,43 @@ impl MigrationActor {
             (Ok(SchemaVersions { have, need }), None) => format!("schema is at {have}, this binary needs {need}"),
             (Err(error), None) => error.to_string(),
         };
-        let (have, need) = versions.map_or((None, None), |v| (Some(v.have), Some(v.need)));
-        tracing::warn!(marker = "SCHEMA_WAITING", have, need, %obstacle, "waiting for a schema that fits");
+        if self.said.as_ref().is_none_or(|(said, when)| *said != obstacle || when.elapsed() >= SAY_AGAIN) {
+            let (have, need) = versions.map_or((None, None), |v| (Some(v.have), Some(v.need)));
+            tracing::warn!(marker = "SCHEMA_WAITING", have, need, %obstacle, "waiting for a schema that fits");
+            self.said = Some((obstacle.clone(), Instant::now()));
+        }
         self.deps.obstacle.set(Some(obstacle));
-        let wait = self.watch_wait;
-        self.watch_wait = (wait * 2).min(WATCH_MAX);
-        self.child.run_later(ctx, wait, Self::watch);
+        let wait = self.look_wait;
+        self.look_wait = (wait * 2).min(LOOK_MAX);
+        self.look_timer = Some(self.child.run_later(ctx, wait, Self::look));
     }
+}
+
+fn say_waiting(attempt: u32, waited: Duration, holder: Option<&LockHolder>) {
+    tracing::info!(
+        marker = "MIGRATION_LOCK_WAITING",
+        attempt,
+        waited_ms = waited.as_millis(),
+        holder_pid = holder.map(|h| h.pid),
+        holder_app = holder.map(|h| h.app.as_str()),
+        holder_since = holder.map(|h| h.since.to_rfc3339()),
+        "waiting for the migration lock"
+    );
+}
+
+/// An answer that does not come is a broken connection.
+async fn in_time<T>(call: impl Future<Output = Result<T, MigrationFailure>>) -> Result<T, MigrationFailure> {
+    let lost = |_| Err(MigrationFailure::new(None, lost_answer(), true));
+    tokio::time::timeout(ANSWER_LIMIT, call).await.unwrap_or_else(lost)
+}
+
+async fn look(gate: Arc<dyn Gate>) -> StoreResult<SchemaVersions> {
+    let lost = |_| Err(StoreError::new(None, lost_answer()));
+    tokio::time::timeout(ANSWER_LIMIT, gate.versions()).await.unwrap_or_else(lost)
+}
+
+fn lost_answer() -> String {
+    format!("no answer within {} s", ANSWER_LIMIT.as_secs())
 }
 
 impl Actor for MigrationActor {
@@ -226,6 +306,7 @@ impl Actor for MigrationActor {
         }
         self.child.clone().on_drain(ctx, |_: &mut Self, ctx| ctx.stop());
         if self.deps.enabled {
+            self.look(ctx);
             self.open(ctx);
         } else {
             self.ended(&MigrationOutcome::Skipped(SkipReason::Disabled), ctx);
@@ -248,8 +329,9 @@ impl Handler<TryLock> for MigrationActor {
             return;
         }
         self.lock_tries += 1;
+        self.since.get_or_insert_with(Instant::now);
         let lock_try = async move {
-            let answer = session.try_lock().await;
+            let answer = in_time(session.try_lock()).await;
             (session, answer)
         };
         self.child.spawn_io(ctx, lock_try, |this, (session, answer), ctx| this.tried(session, answer, ctx));
