@@ -14,7 +14,7 @@ mod tree;
 
 pub use demo::{DemoOptions, demo};
 pub use drain::stop_on_signals;
-pub use session::{Session, embedded_database, with_store};
+pub use session::{Session, embedded_database, with_schema, with_store};
 
 use crate::{
     actors::{

@@ -2,9 +2,17 @@
 
 use super::{io_runtime, store};
 use crate::{
-    adapters::embedded_postgres::EmbeddedPostgres, domain::ids::InstanceId, settings::Settings, store::Store, telemetry,
+    adapters::embedded_postgres::EmbeddedPostgres,
+    domain::{
+        ids::InstanceId,
+        migration::SchemaVersions,
+        ports::{Gate, StoreResult},
+    },
+    settings::Settings,
+    store::Store,
+    telemetry,
 };
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use secrecy::SecretString;
 use tokio::runtime::Handle;
 
@@ -14,20 +22,47 @@ pub struct Session {
     pub io: Handle,
 }
 
-/// Connects, runs `command`, and closes again.
-pub fn with_store<T>(
-    mut settings: Settings,
+/// Connects, runs `command`, and closes again. The schema may be any, or missing.
+pub fn with_store<T>(settings: Settings, command: impl FnOnce(&Session) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    with_session(settings, |session, versions| {
+        versions.context("the database of DATABASE_URL cannot be used")?;
+        command(session)
+    })
+}
+
+/// The same for a command that needs our tables as this binary knows them.
+pub fn with_schema<T>(
+    settings: Settings,
     command: impl FnOnce(&Session) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    with_session(settings, |session, versions| {
+        let versions = versions.context("the database of DATABASE_URL cannot be used")?;
+        let (SchemaVersions { have, need }, schema) = (versions, &session.settings.database.schema);
+        ensure!(
+            versions.fits(),
+            "the schema {schema} is at version {have}, this binary needs {need}: \
+             `RUN_MIGRATIONS=1 callspool run` brings it there"
+        );
+        command(session)
+    })
+}
+
+fn with_session<T>(
+    mut settings: Settings,
+    command: impl FnOnce(&Session, StoreResult<SchemaVersions>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     telemetry::init_for_command();
     let io = io_runtime()?;
     let embedded = embedded_database(&mut settings, &io)?;
-    let store = io.block_on(async { store(&settings, InstanceId::generate()) })?;
-    let session = Session { settings, store, io };
-    let done = command(&session);
-    session.io.block_on(session.store.close());
+    let done = io.block_on(async { store(&settings, InstanceId::generate()) }).and_then(|store| {
+        let session = Session { settings, store, io: io.clone() };
+        let versions = io.block_on(session.store.versions());
+        let done = command(&session, versions);
+        io.block_on(session.store.close());
+        done
+    });
     if let Some(embedded) = embedded {
-        session.io.block_on(embedded.stop());
+        io.block_on(embedded.stop());
     }
     done
 }
@@ -42,7 +77,12 @@ pub fn embedded_database(settings: &mut Settings, io: &Handle) -> anyhow::Result
     let embedded = io
         .block_on(EmbeddedPostgres::start(&dir))
         .context("no DATABASE_URL, and the embedded PostgreSQL does not start")?;
-    let url = io.block_on(embedded.database("callspool")).context("the embedded database cannot be made")?;
-    settings.database.url = Some(SecretString::from(url));
+    match io.block_on(embedded.database("callspool")) {
+        Ok(url) => settings.database.url = Some(SecretString::from(url)),
+        Err(error) => {
+            io.block_on(embedded.stop());
+            return Err(error).context("the embedded database cannot be made");
+        }
+    }
     Ok(Some(embedded))
 }

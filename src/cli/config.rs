@@ -22,7 +22,11 @@ pub fn config(command: &ConfigCommand, effective: &Effective) -> anyhow::Result<
         ConfigCommand::Show(Format { json: false }) => {
             let mut table = output::table(&["KEY", "VALUE", "FROM"]);
             for value in effective {
-                table.add_row([value.key.to_owned(), or_dash(value.value.as_ref()), or_dash(value.origin.as_ref())]);
+                table.add_row([
+                    value.key.to_owned(),
+                    or_dash(value.value.as_ref()),
+                    or_dash(value.origin.as_ref()),
+                ]);
             }
             output::line(&table.trim_fmt())?;
         }

@@ -6,10 +6,11 @@ use super::{
     output::{self, Format},
 };
 use crate::{
-    app::Session,
+    app::{Session, with_schema},
+    settings::{Settings, TwilioSettings},
     store::{EnqueueRequest, Enqueued, JobBook, NewJob, ProviderBase},
 };
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use std::{
     fs::File,
@@ -19,6 +20,8 @@ use std::{
 
 /// Jobs that one transaction takes.
 const BATCH: usize = 1_000;
+/// Faults of a file that are shown; a file of another kind has one in every line.
+const FAULTS_SHOWN: usize = 50;
 
 #[derive(Debug, Args)]
 pub struct EnqueueArgs {
@@ -26,6 +29,7 @@ pub struct EnqueueArgs {
     business_id: Option<i64>,
     #[arg(long, required_unless_present = "file")]
     call_sid: Option<String>,
+    /// Absolute, or a path at the provider's base
     #[arg(long, required_unless_present = "file")]
     recording_url: Option<String>,
     #[arg(long)]
@@ -38,40 +42,75 @@ pub struct EnqueueArgs {
     /// Not before this time, as RFC 3339
     #[arg(long, value_name = "TIME")]
     run_at: Option<chrono::DateTime<chrono::Utc>>,
-    /// JSON lines with the fields of POST /v1/jobs; - is the standard input. Nothing is enqueued when a line is wrong
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["business_id", "call_sid", "recording_url"])]
+    /// JSON lines with the fields of POST /v1/jobs; - is the standard input
+    ///
+    /// All lines are checked first: when one is wrong, nothing is enqueued. They are committed 1,000 at a time; when
+    /// the database fails in between, the message says how many are enqueued, and the same file may be given again:
+    /// no recording is enqueued twice.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["business_id", "call_sid", "recording_url", "recording_sid", "job_type", "priority", "run_at"]
+    )]
     file: Option<PathBuf>,
     #[command(flatten)]
     format: Format,
 }
 
-pub fn enqueue(args: &EnqueueArgs, session: &Session) -> anyhow::Result<Exit> {
-    let requests = match &args.file {
-        Some(file) => read_lines(file)?,
-        None => Ok(vec![args.request()]),
+/// The database is asked only when all of it can be enqueued.
+pub fn enqueue(args: &EnqueueArgs, settings: Settings) -> anyhow::Result<Exit> {
+    let jobs = match &args.file {
+        Some(file) => read_lines(file, &settings.twilio)?,
+        None => args.job(&settings.twilio),
     };
-    let jobs = match requests.and_then(|requests| check(requests, session)) {
-        Ok(jobs) => jobs,
+    match jobs {
+        Ok(jobs) => with_schema(settings, |session| enqueue_all(&jobs, args.format, session)),
         Err(faults) => {
-            for fault in faults {
-                output::complain(&fault);
+            for fault in faults.iter().take(FAULTS_SHOWN) {
+                output::complain(fault);
             }
-            return Ok(Exit::Usage);
-        }
-    };
-    for batch in jobs.chunks(BATCH) {
-        let answers = session.io.block_on(session.store.enqueue(batch))?;
-        for answer in &answers {
-            print(answer, args.format)?;
+            if faults.len() > FAULTS_SHOWN {
+                output::complain(&format!("… and {} more", faults.len() - FAULTS_SHOWN));
+            }
+            output::complain("nothing was enqueued");
+            Ok(Exit::Usage)
         }
     }
-    session.io.block_on(session.store.ring()).context("the jobs are enqueued, but the bell was not rung")?;
+}
+
+fn enqueue_all(jobs: &[NewJob], format: Format, session: &Session) -> anyhow::Result<Exit> {
+    let (mut enqueued, mut printed, mut failed) = (0, Ok(()), None);
+    for batch in jobs.chunks(BATCH) {
+        match session.io.block_on(session.store.enqueue(batch)) {
+            Ok(answers) => {
+                enqueued += answers.len();
+                // A reader that has gone away ends the printing, not the enqueueing.
+                printed = printed.and_then(|()| answers.iter().try_for_each(|answer| print(answer, format)));
+            }
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    let rung = if enqueued > 0 { session.io.block_on(session.store.ring()) } else { Ok(()) };
+    if let Some(error) = failed {
+        let total = jobs.len();
+        bail!(
+            "{enqueued} of {total} jobs are enqueued, then: {error}; the same may be given again, nothing is enqueued twice"
+        );
+    }
+    rung.context("the jobs are enqueued, but the bell was not rung: they are found a little later")?;
+    printed?;
     Ok(Exit::Done)
 }
 
+/// The jobs, or everything that is wrong with what was given.
+type Checked = Result<Vec<NewJob>, Vec<String>>;
+
 impl EnqueueArgs {
-    fn request(&self) -> EnqueueRequest {
-        EnqueueRequest {
+    fn job(&self, twilio: &TwilioSettings) -> Checked {
+        let request = EnqueueRequest {
             // Required by clap where there is no file; a missing one is refused by the check all the same.
             business_id: self.business_id.unwrap_or_default(),
             call_sid: self.call_sid.clone().unwrap_or_default(),
@@ -80,53 +119,42 @@ impl EnqueueArgs {
             job_type: self.job_type.clone(),
             priority: self.priority,
             run_at: self.run_at,
-        }
+        };
+        let checked = request.check(&ProviderBase::new(twilio.api_base.clone()), twilio.sid_form);
+        checked.map(|job| vec![job]).map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
 }
 
-/// Every line as a request, or what is wrong with each line that is none.
-fn read_lines(file: &PathBuf) -> anyhow::Result<Result<Vec<EnqueueRequest>, Vec<String>>> {
+/// Every line as a job, or every fault of every line, by its number.
+fn read_lines(file: &PathBuf, twilio: &TwilioSettings) -> anyhow::Result<Checked> {
     let input: Box<dyn BufRead> = if file.as_os_str() == "-" {
         Box::new(io::stdin().lock())
     } else {
         let file = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
         Box::new(BufReader::new(file))
     };
-    let (mut requests, mut faults) = (Vec::new(), Vec::new());
-    for (number, line) in (1..).zip(input.lines()) {
+    let base = ProviderBase::new(twilio.api_base.clone());
+    let (mut jobs, mut faults) = (Vec::new(), Vec::new());
+    // As bytes: a line that is not UTF-8 is a fault of that line.
+    for (number, line) in (1..).zip(input.split(b'\n')) {
         let line = line.with_context(|| format!("line {number} cannot be read"))?;
-        if line.trim().is_empty() {
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        match EnqueueRequest::from_json(line.as_bytes()) {
-            Ok(request) => requests.push(request),
-            Err(error) => faults.push(format!("line {number}: {error}")),
-        }
-    }
-    Ok(if faults.is_empty() { Ok(requests) } else { Err(faults) })
-}
-
-/// Every request as a job, or every fault of every request.
-fn check(requests: Vec<EnqueueRequest>, session: &Session) -> Result<Vec<NewJob>, Vec<String>> {
-    let twilio = &session.settings.twilio;
-    let base = ProviderBase::new(twilio.api_base.clone());
-    let (mut jobs, mut faults) = (Vec::with_capacity(requests.len()), Vec::new());
-    for (number, request) in (1..).zip(requests) {
-        match request.check(&base, twilio.sid_form) {
+        match EnqueueRequest::job_from_json(&line, &base, twilio.sid_form) {
             Ok(job) => jobs.push(job),
-            Err(errors) => faults.extend(errors.iter().map(|error| format!("job {number}: {error}"))),
+            Err(wrong) => faults.extend(wrong.iter().map(|fault| format!("line {number}: {fault}"))),
         }
     }
-    if faults.is_empty() { Ok(jobs) } else { Err(faults) }
+    Ok(if faults.is_empty() { Ok(jobs) } else { Err(faults) })
 }
 
-fn print(Enqueued { id, state, deduplicated }: &Enqueued, format: Format) -> anyhow::Result<()> {
+fn print(Enqueued { id, state, deduplicated }: &Enqueued, format: Format) -> io::Result<()> {
     if format.json {
         // One line a job, as it came in.
         let line = serde_json::json!({ "id": id, "state": state, "deduplicated": deduplicated });
-        output::line(&line.to_string())?;
+        output::line(&line.to_string())
     } else {
-        output::line(&format!("{id} {state}{}", if *deduplicated { " (was there already)" } else { "" }))?;
+        output::line(&format!("{id} {state}{}", if *deduplicated { " (was there already)" } else { "" }))
     }
-    Ok(())
 }

@@ -49,7 +49,14 @@ pub fn jobs(command: &JobsCommand, session: &Session) -> anyhow::Result<Exit> {
 }
 
 fn list(args: &ListArgs, session: &Session) -> anyhow::Result<Exit> {
-    let call_sid = args.call_sid.as_deref().map(|sid| CallSid::parse(sid, session.settings.twilio.sid_form)).transpose()?;
+    let form = session.settings.twilio.sid_form;
+    let call_sid = match args.call_sid.as_deref().map(|sid| CallSid::parse(sid, form)).transpose() {
+        Ok(call_sid) => call_sid,
+        Err(error) => {
+            output::complain(&error.to_string());
+            return Ok(Exit::Usage);
+        }
+    };
     let filter = JobFilter {
         state: args.state,
         business_id: args.business_id,
@@ -62,7 +69,8 @@ fn list(args: &ListArgs, session: &Session) -> anyhow::Result<Exit> {
         output::json(&jobs)?;
         return Ok(Exit::Done);
     }
-    let mut table = output::table(&["ID", "STATE", "BUSINESS", "CALL", "TYPE", "ATTEMPT", "ENQUEUED", "LAST ERROR"]);
+    let mut table =
+        output::table(&["ID", "STATE", "BUSINESS", "CALL", "TYPE", "ATTEMPT", "ENQUEUED", "LAST ERROR"]);
     for job in &jobs {
         table.add_row([
             job.id.to_string(),

@@ -10,7 +10,7 @@ mod run;
 mod status;
 
 use crate::{
-    app::with_store,
+    app::{with_schema, with_store},
     settings::{Effective, Settings, SettingsError, Vars},
 };
 use clap::{Parser, Subcommand};
@@ -24,9 +24,9 @@ struct Cli {
     /// development, test, staging or production; chooses config/<ENV>.toml
     #[arg(long, global = true, value_name = "NAME", env = "CALLSPOOL_ENV")]
     env: Option<String>,
-    /// The folder of the configuration files
-    #[arg(long, global = true, value_name = "DIR", default_value = "config")]
-    config: PathBuf,
+    /// The folder of the configuration files [default: config, where there is one]
+    #[arg(long, global = true, value_name = "DIR")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -56,7 +56,9 @@ pub fn main() -> ExitCode {
     if let Command::Demo(args) = &cli.command {
         return finished(demo::demo(args)).into();
     }
-    let loaded = Settings::load(cli.env.as_deref(), Some(&cli.config), &Vars::from_process());
+    // Only a folder that was asked for has to be there.
+    let folder = cli.config.or_else(|| Some(PathBuf::from("config")).filter(|folder| folder.is_dir()));
+    let loaded = Settings::load(cli.env.as_deref(), folder.as_deref(), &Vars::from_process());
     let exit = match loaded {
         Ok((settings, effective)) => finished(dispatch(cli.command, settings, &effective)),
         Err(error) => refused(&error),
@@ -68,8 +70,8 @@ fn dispatch(command: Command, settings: Settings, effective: &Effective) -> anyh
     match command {
         Command::Run => run::run(settings),
         Command::Demo(args) => demo::demo(&args),
-        Command::Enqueue(args) => with_store(settings, |session| enqueue::enqueue(&args, session)),
-        Command::Jobs(command) => with_store(settings, |session| jobs::jobs(&command, session)),
+        Command::Enqueue(args) => enqueue::enqueue(&args, settings),
+        Command::Jobs(command) => with_schema(settings, |session| jobs::jobs(&command, session)),
         Command::Status(format) => with_store(settings, |session| status::status(format, session)),
         Command::Config(command) => config::config(&command, effective),
     }
@@ -77,6 +79,9 @@ fn dispatch(command: Command, settings: Settings, effective: &Effective) -> anyh
 
 fn finished(done: anyhow::Result<Exit>) -> Exit {
     done.unwrap_or_else(|error| {
+        if output::reader_is_gone(&error) {
+            return Exit::Done;
+        }
         output::complain(&format!("{error:#}"));
         Exit::Failed
     })

@@ -18,6 +18,15 @@ pub fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "callspool: {text}");
 }
 
+/// Whoever read the output has seen enough, as `head` does: that is no failure.
+pub fn reader_is_gone(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        io.or(json) == Some(io::ErrorKind::BrokenPipe)
+    })
+}
+
 pub fn line(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
 }

@@ -2,18 +2,26 @@
 
 use super::exit::Exit;
 use crate::{app, settings::Settings};
+use tokio::runtime::Handle;
 
 pub fn run(mut settings: Settings) -> anyhow::Result<Exit> {
     // Kept to the very end: its drop writes out what is still buffered.
     let log = app::log(&settings.log)?;
     let io = app::io_runtime()?;
     let embedded = app::embedded_database(&mut settings, &io)?;
-    let running = app::start(settings, &io)?;
-    app::stop_on_signals(&io, &running);
-    let code = running.join()?;
+    let ended = supervised(settings, &io);
+    // Also when it did not start: nobody else would stop it.
     if let Some(embedded) = embedded {
         io.block_on(embedded.stop());
     }
+    let code = ended?;
     tracing::info!(code, dropped_log_lines = log.dropped_lines(), "callspool has ended");
     Ok(Exit::Process(u8::try_from(code).unwrap_or(1)))
+}
+
+/// Starts the process's tree and waits for its end.
+fn supervised(settings: Settings, io: &Handle) -> anyhow::Result<i32> {
+    let running = app::start(settings, io)?;
+    app::stop_on_signals(io, &running);
+    running.join()
 }

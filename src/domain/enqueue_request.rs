@@ -6,12 +6,21 @@ use super::{
     recording_url::{self, ProviderBase},
     text::clean,
 };
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::{DateTime, Datelike, Utc};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, MapAccess, Visitor},
+};
+use serde_json::Value;
 use std::fmt;
 
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+const FIELDS: [&str; 7] =
+    ["business_id", "call_sid", "recording_url", "recording_sid", "job_type", "priority", "run_at"];
+
+/// Years in which `run_at` may lie: what every clock, the database's included, can say.
+const RUN_AT_YEARS: std::ops::RangeInclusive<i32> = 1970..=9999;
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct EnqueueRequest {
     pub business_id: i64,
     pub call_sid: String,
@@ -31,7 +40,7 @@ pub struct FieldFault {
 
 impl FieldFault {
     pub fn new(field: impl Into<String>, message: impl fmt::Display) -> Self {
-        Self { field: field.into(), message: clean(&message.to_string()) }
+        Self { field: clean(&field.into()), message: clean(&message.to_string()) }
     }
 }
 
@@ -53,15 +62,36 @@ impl From<InvalidId> for FieldFault {
 }
 
 impl EnqueueRequest {
-    /// Reads one JSON object. A value of the wrong kind is named by its field.
-    pub fn from_json(text: &[u8]) -> Result<Self, FieldFault> {
-        let mut json = serde_json::Deserializer::from_slice(text);
-        let request = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let field = error.path().to_string();
-            FieldFault::new(if field == "." { "body".to_owned() } else { field }, error.inner())
-        })?;
-        json.end().map_err(|error| FieldFault::new("body", error))?;
-        Ok(request)
+    /// Reads one JSON object and checks it: a job, or all that is wrong with it, each with the name of its field.
+    pub fn job_from_json(text: &[u8], base: &ProviderBase, form: SidForm) -> Result<NewJob, Vec<FieldFault>> {
+        let entries: Entries =
+            serde_json::from_slice(text).map_err(|error| vec![FieldFault::new("body", error)])?;
+        let (request, mut faults) = Self::from_entries(entries);
+        match request.check(base, form) {
+            Ok(job) if faults.is_empty() => Ok(job),
+            Ok(_) => Err(faults),
+            Err(checked) => {
+                // A field of the wrong kind has its fault already; what stands in for it is not the caller's.
+                let named: Vec<String> = faults.iter().map(|fault| fault.field.clone()).collect();
+                faults.extend(checked.into_iter().filter(|fault| !named.contains(&fault.field)));
+                Err(faults)
+            }
+        }
+    }
+
+    /// Field by field, so that one of the wrong kind does not hide the others.
+    fn from_entries(Entries(entries): Entries) -> (Self, Vec<FieldFault>) {
+        let mut fields = Fields { entries, faults: Vec::new() };
+        let request = Self {
+            business_id: fields.required("business_id"),
+            call_sid: fields.required("call_sid"),
+            recording_url: fields.required("recording_url"),
+            recording_sid: fields.optional("recording_sid"),
+            job_type: fields.optional("job_type"),
+            priority: fields.optional("priority"),
+            run_at: fields.optional("run_at"),
+        };
+        (request, fields.into_faults())
     }
 
     /// Checks every field and puts the URL right; all faults come at once.
@@ -77,14 +107,97 @@ impl EnqueueRequest {
         let job_type = keep(job_type.map_err(|error| FieldFault::new("job_type", error)), &mut faults);
         let priority = self.priority.map_or(Ok(Priority::NORMAL), Priority::try_from);
         let priority = keep(priority.map_err(|error| FieldFault::new("priority", error)), &mut faults);
-        match (business_id, call_sid, named, url, job_type, priority) {
-            (Some(business_id), Some(call_sid), Some(named), Some(url), Some(job_type), Some(priority)) => {
+        let run_at = keep(self.run_at.map(checked_time).transpose(), &mut faults);
+        match (business_id, call_sid, named, url, job_type, priority, run_at) {
+            (
+                Some(business_id),
+                Some(call_sid),
+                Some(named),
+                Some(url),
+                Some(job_type),
+                Some(priority),
+                Some(run_at),
+            ) => {
                 let recording_sid = named.or_else(|| recording_url::sids(&url, form).1);
-                let (recording_url, run_at) = (url.into(), self.run_at);
+                let recording_url = url.into();
                 Ok(NewJob { business_id, call_sid, recording_sid, recording_url, job_type, priority, run_at })
             }
             _ => Err(faults),
         }
+    }
+}
+
+fn checked_time(time: DateTime<Utc>) -> Result<DateTime<Utc>, FieldFault> {
+    if RUN_AT_YEARS.contains(&time.year()) {
+        return Ok(time);
+    }
+    let (first, last) = (RUN_AT_YEARS.start(), RUN_AT_YEARS.end());
+    Err(FieldFault::new("run_at", format!("run_at must be a time of the years {first} to {last}")))
+}
+
+/// The entries of one JSON object in their order. A name that comes twice is kept twice: readers of JSON differ in
+/// which of the two counts, so it is refused.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// Entries that are taken out by name; what is wrong with them, and what is left, are faults.
+struct Fields {
+    entries: Vec<(String, Value)>,
+    faults: Vec<FieldFault>,
+}
+
+impl Fields {
+    fn required<T: DeserializeOwned + Default>(&mut self, name: &'static str) -> T {
+        if !self.entries.iter().any(|(other, _)| other == name) {
+            self.faults.push(FieldFault::new(name, format!("{name} is missing")));
+        }
+        self.take(name).unwrap_or_default()
+    }
+
+    /// `null` is as good as nothing.
+    fn optional<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
+        self.take::<Option<T>>(name).flatten()
+    }
+
+    fn take<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
+        let at = self.entries.iter().position(|(other, _)| other == name)?;
+        let (_, value) = self.entries.remove(at);
+        serde_json::from_value(value).map_err(|error| self.faults.push(FieldFault::new(name, error))).ok()
+    }
+
+    fn into_faults(mut self) -> Vec<FieldFault> {
+        let left = self.entries.into_iter().map(|(name, _)| {
+            if FIELDS.contains(&name.as_str()) {
+                FieldFault::new(name, "stands there twice")
+            } else {
+                FieldFault::new(name, format!("there is no such field; there are {}", FIELDS.join(", ")))
+            }
+        });
+        self.faults.extend(left);
+        self.faults
     }
 }
 
@@ -100,10 +213,14 @@ mod tests {
         ProviderBase::new("https://api.twilio.com".parse().expect("a constant"))
     }
 
+    fn read(json: &[u8]) -> Result<NewJob, Vec<FieldFault>> {
+        EnqueueRequest::job_from_json(json, &base(), SidForm::Short)
+    }
+
     #[test]
     fn a_request_becomes_a_job_with_its_url_put_right() {
         let json = br#"{"business_id":42,"call_sid":"CA1","recording_url":"/2010-04-01/Accounts/AC1/Recordings/RE1.json"}"#;
-        let job = EnqueueRequest::from_json(json).unwrap().check(&base(), SidForm::Short).unwrap();
+        let job = read(json).unwrap();
         assert_eq!(job.recording_url, "https://api.twilio.com/2010-04-01/Accounts/AC1/Recordings/RE1");
         assert_eq!(job.recording_sid.unwrap().as_str(), "RE1");
         assert_eq!((job.business_id.get(), job.priority, job.run_at), (42, Priority::NORMAL, None));
@@ -131,18 +248,46 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_kind_is_named_by_its_field() {
         let whole = r#"{"business_id":42,"call_sid":"CA1","recording_url":"/x"}"#;
+        assert!(read(whole.as_bytes()).is_ok());
         for (json, field, message) in [
             (whole.replace("42", "\"x\""), "business_id", "expected i64"),
+            (whole.replace("42", "4.5"), "business_id", "expected i64"),
+            (whole.replace("42", "99999999999999999999"), "business_id", "expected i64"),
             (whole.replace("\"CA1\"", "7"), "call_sid", "expected a string"),
             (whole.replace("42", "42,\"run_at\":\"tomorrow\""), "run_at", "invalid characters"),
-            (whole.replace("42", "42,\"colour\":1"), "colour", "unknown field"),
-            (whole.replace("\"business_id\":42,", ""), "body", "missing field `business_id`"),
+            (
+                whole.replace("42", "42,\"run_at\":\"+12000-01-01T00:00:00Z\""),
+                "run_at",
+                "of the years 1970 to 9999",
+            ),
+            (whole.replace("42", "42,\"priority\":70000"), "priority", "expected i16"),
+            (whole.replace("42", "42,\"colour\":1"), "colour", "no such field"),
+            (whole.replace("42", "42,\"business_id\":43"), "business_id", "twice"),
+            (whole.replace("\"business_id\":42,", ""), "business_id", "is missing"),
+            (whole.replace("42", "null"), "business_id", "expected i64"),
             (format!("{whole} x"), "body", "trailing"),
-            ("[".to_owned(), "body", "EOF"),
+            ("[".to_owned(), "body", "expected a JSON object"),
+            ("{".to_owned(), "body", "EOF"),
+            ("[".repeat(100_000), "body", "expected a JSON object"),
+            (format!("{{\"x\":{}", "[".repeat(100_000)), "body", "recursion"),
         ] {
-            let fault = EnqueueRequest::from_json(json.as_bytes()).unwrap_err();
-            assert_eq!(fault.field, field, "{fault}");
-            assert!(fault.message.contains(message), "{fault}");
+            let faults = read(json.as_bytes()).unwrap_err();
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert_eq!(faults[0].field, field, "{faults:?}");
+            assert!(faults[0].message.contains(message), "{faults:?}");
         }
+    }
+
+    #[test]
+    fn wrong_kinds_wrong_values_and_unknown_names_come_at_once() {
+        let json = br#"{"business_id":"x","call_sid":"nonsense","recording_url":7,"a\u001b[31m\nb":1}"#;
+        let fields: Vec<String> = read(json).unwrap_err().into_iter().map(|fault| fault.field).collect();
+        assert_eq!(fields, ["business_id", "recording_url", "a [31m b", "call_sid"]);
+    }
+
+    #[test]
+    fn null_is_as_good_as_nothing_for_a_field_that_may_be_missing() {
+        let json = br#"{"business_id":1,"call_sid":"CA1","recording_url":"/x","priority":null,"run_at":null}"#;
+        assert_eq!(read(json).unwrap().priority, Priority::NORMAL);
     }
 }

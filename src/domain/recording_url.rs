@@ -10,7 +10,7 @@ pub const MAX_LEN: usize = 2048;
 pub enum RecordingUrlError {
     #[error("recording_url must be at most {MAX_LEN} bytes long")]
     TooLong,
-    #[error("recording_url must be a URL, or a path below the provider's base")]
+    #[error("recording_url must be a URL, or a path at the provider's base")]
     Malformed,
     #[error("recording_url must belong to the configured provider base {base}")]
     ForeignHost { base: String },
@@ -34,8 +34,8 @@ impl ProviderBase {
         &self.url
     }
 
-    /// The media URL without an extension: `.json`, `.mp3` and `.wav` are taken off, a relative path is put below
-    /// the base, query and fragment go.
+    /// The media URL without an extension: `.json`, `.mp3` and `.wav` are taken off, a relative reference is resolved
+    /// against the base, query and fragment go.
     pub fn recording_url(&self, text: &str) -> Result<Url, RecordingUrlError> {
         if text.len() > MAX_LEN {
             return Err(RecordingUrlError::TooLong);
@@ -57,7 +57,8 @@ impl ProviderBase {
             path = stem.to_owned();
         }
         url.set_path(&path);
-        Ok(url)
+        // Percent-encoding makes a text up to three times as long.
+        if url.as_str().len() > MAX_LEN { Err(RecordingUrlError::TooLong) } else { Ok(url) }
     }
 
     /// Same scheme, host and port as the base.
@@ -118,6 +119,26 @@ mod tests {
         for text in ["", " ", "https://api.twilio.com/a b", "https://api.twilio.com/a\n"] {
             assert_eq!(base().recording_url(text), Err(RecordingUrlError::Malformed), "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_length_counts_as_it_is_stored() {
+        let url = |stem: &str, count: usize| format!("https://api.twilio.com/{}", stem.repeat(count));
+        assert!(base().recording_url(&url("a", 2000)).is_ok());
+        assert_eq!(base().recording_url(&url("a", MAX_LEN)), Err(RecordingUrlError::TooLong));
+        assert_eq!(base().recording_url(&url("é", 1000)), Err(RecordingUrlError::TooLong));
+    }
+
+    #[test]
+    fn a_base_with_a_path_or_an_ipv6_host_owns_its_origin() {
+        let base = |url: &str| ProviderBase::new(Url::parse(url).expect("a constant"));
+        let put_right = |base: ProviderBase, text: &str| base.recording_url(text).map(String::from);
+        let want = Ok("https://api.twilio.com/2010-04-01/Accounts/AC1/Recordings/RE1".to_owned());
+        let path = "/2010-04-01/Accounts/AC1/Recordings/RE1.json";
+        assert_eq!(put_right(base("https://api.twilio.com/2010-04-01"), path), want);
+        assert_eq!(put_right(base("http://[::1]:9"), "/x.json"), Ok("http://[::1]:9/x".to_owned()));
+        assert!(put_right(base("http://[::1]:9"), "http://[::2]:9/x").is_err());
+        assert!(put_right(base("http://[::1]:9"), "http://[::ffff:127.0.0.1]:9/x").is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Bodies: bounded in size and time, and of the content type that the route takes.
 
 use super::problem::Problem;
-use actix_web::{HttpMessage, HttpRequest, web};
+use actix_web::{HttpMessage, HttpRequest, http::header, web};
 use std::time::Duration;
 
 /// Longest wait for a whole body.
@@ -15,8 +15,12 @@ pub async fn read(
     content_type: &'static str,
     limit: usize,
 ) -> Result<web::Bytes, Problem> {
-    if request.content_type() != content_type {
+    if !request.content_type().eq_ignore_ascii_case(content_type) {
         return Err(Problem::wrong_content_type(content_type));
+    }
+    // Announced as too large: not a byte of it is read.
+    if announced(request).is_some_and(|length| length > limit as u64) {
+        return Err(Problem::too_large(limit));
     }
     match tokio::time::timeout(PATIENCE, payload.to_bytes_limited(limit)).await {
         Ok(Ok(Ok(body))) => Ok(body),
@@ -24,4 +28,8 @@ pub async fn read(
         Ok(Err(_)) => Err(Problem::too_large(limit)),
         Err(_) => Err(Problem::too_slow()),
     }
+}
+
+fn announced(request: &HttpRequest) -> Option<u64> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -1,7 +1,7 @@
 //! `/healthz`: the process answers. `/readyz`: it can do what it is for, or says why not.
 
 use super::HttpDeps;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, http::header, web};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
@@ -22,6 +22,8 @@ pub async fn ready(deps: web::Data<HttpDeps>) -> HttpResponse {
     if reasons.is_empty() {
         HttpResponse::Ok().json(json!({ "status": "ready" }))
     } else {
-        HttpResponse::ServiceUnavailable().json(json!({ "status": "not_ready", "reasons": reasons }))
+        let retry_after = (header::RETRY_AFTER, "1");
+        let body = json!({ "status": "not_ready", "reasons": reasons });
+        HttpResponse::ServiceUnavailable().insert_header(retry_after).json(body)
     }
 }

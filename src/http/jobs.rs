@@ -16,8 +16,7 @@ pub async fn enqueue(
 ) -> Result<HttpResponse, Problem> {
     deps.authorize(&request)?;
     let body = body::read(&request, payload, "application/json", deps.body_limit).await?;
-    let wanted = EnqueueRequest::from_json(&body).map_err(|fault| Problem::invalid(vec![fault]))?;
-    let job = wanted.check(&deps.provider_base, deps.sid_form).map_err(Problem::invalid)?;
+    let job = EnqueueRequest::job_from_json(&body, &deps.provider_base, deps.sid_form).map_err(Problem::invalid)?;
     let enqueued = deps.enqueue(job).await?;
     let location = (header::LOCATION, format!("/v1/jobs/{}", enqueued.id));
     Ok(HttpResponse::Accepted().insert_header(location).json(enqueued))

@@ -31,7 +31,7 @@ use crate::{
     domain::{
         ids::{AccountSid, SidForm},
         job::{Enqueued, NewJob},
-        ports::{JobBook, StoreResult},
+        ports::{JobBook, StoreError, StoreResult},
         recording_url::ProviderBase,
     },
 };
@@ -86,23 +86,28 @@ impl HttpDeps {
         }
     }
 
-    /// Commits one job, says so in the log, and rings.
+    /// Commits one job, says so in the log, and rings; all of it also when the caller hangs up meanwhile.
     async fn enqueue(&self, job: NewJob) -> Result<Enqueued, Problem> {
-        let (jobs, new) = (Arc::clone(&self.jobs), job.clone());
-        let answers = self.on_io(async move { jobs.enqueue(&[new]).await }).await?;
-        let enqueued = answers.into_iter().next().ok_or_else(Problem::unavailable)?;
-        tracing::info!(
-            marker = "ENQUEUE",
-            job_type = %job.job_type,
-            call_sid = %job.call_sid,
-            business_id = job.business_id.get(),
-            deduplicated = enqueued.deduplicated,
-            job_id = %enqueued.id,
-            "recording enqueued"
-        );
-        if !enqueued.deduplicated {
-            self.jobs_came_in.send(JobsCameIn);
-        }
-        Ok(enqueued)
+        let (jobs, jobs_came_in) = (Arc::clone(&self.jobs), self.jobs_came_in.clone());
+        self.on_io(async move {
+            let answers = jobs.enqueue(std::slice::from_ref(&job)).await?;
+            let Some(enqueued) = answers.into_iter().next() else {
+                return Err(StoreError::new(None, "an enqueued job was not answered"));
+            };
+            tracing::info!(
+                marker = "ENQUEUE",
+                job_type = %job.job_type,
+                call_sid = %job.call_sid,
+                business_id = job.business_id.get(),
+                deduplicated = enqueued.deduplicated,
+                job_id = %enqueued.id,
+                "recording enqueued"
+            );
+            if !enqueued.deduplicated {
+                jobs_came_in.send(JobsCameIn);
+            }
+            Ok(enqueued)
+        })
+        .await
     }
 }

@@ -20,6 +20,9 @@ pub struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldFault>,
+    /// For `Allow`, which goes with every 405.
+    #[serde(skip)]
+    allow: Option<&'static str>,
 }
 
 fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
@@ -28,7 +31,11 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { title, status, code, detail: detail.into(), errors: Vec::new() }
+        Self { title, status, code, detail: detail.into(), errors: Vec::new(), allow: None }
+    }
+
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     pub fn invalid(errors: Vec<FieldFault>) -> Self {
@@ -54,9 +61,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such thing", detail)
     }
 
-    pub fn method_not_allowed() -> Self {
+    pub fn method_not_allowed(allow: &'static str) -> Self {
         let title = "This route has no such method";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title, "")
+        let problem =
+            Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title, format!("use {allow}"));
+        Self { allow: Some(allow), ..problem }
     }
 
     pub fn too_large(limit: usize) -> Self {
@@ -73,17 +82,32 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", title, format!("send {wanted}"))
     }
 
-    /// The database did not answer; nothing was done, and the same request may be sent again.
+    /// The database did not answer. Whether it did what was asked is not known where the connection broke; since
+    /// nothing is enqueued twice, the same request may be sent again in any case.
     pub fn unavailable() -> Self {
         let title = "The database does not answer";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, "nothing was done; try again")
+        let detail = "send the same request again: nothing is done twice";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail)
+    }
+
+    /// The database answers, but has not (all of) our tables yet.
+    fn schema_behind() -> Self {
+        let title = "The database's schema is older than this program";
+        let detail = "nothing was done; it works when a process with RUN_MIGRATIONS=1 has migrated";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "schema_behind", title, detail)
     }
 }
+
+/// No such schema, table, column or function (PostgreSQL documentation, Appendix A).
+const SCHEMA_BEHIND: [&str; 4] = ["3F000", "42P01", "42703", "42883"];
 
 impl From<&StoreError> for Problem {
     fn from(error: &StoreError) -> Self {
         tracing::error!(%error, sqlstate = error.sqlstate, "a request could not be served");
-        Self::unavailable()
+        match error.sqlstate.as_deref() {
+            Some(state) if SCHEMA_BEHIND.contains(&state) => Self::schema_behind(),
+            _ => Self::unavailable(),
+        }
     }
 }
 
@@ -102,9 +126,14 @@ impl ResponseError for Problem {
         let mut response = HttpResponse::build(self.status);
         match self.status {
             StatusCode::SERVICE_UNAVAILABLE => response.insert_header((header::RETRY_AFTER, "1")),
-            StatusCode::UNAUTHORIZED => response.insert_header((header::WWW_AUTHENTICATE, "Bearer")),
+            StatusCode::UNAUTHORIZED => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"callspool\""))
+            }
             _ => &mut response,
         };
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, allow));
+        }
         response.insert_header((header::CONTENT_TYPE, "application/problem+json")).json(self)
     }
 }

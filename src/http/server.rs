@@ -1,13 +1,14 @@
 //! Which routes there are, for which roles.
 
 use super::{HttpDeps, health, jobs, problem::Problem, webhooks};
-use actix_web::{App, HttpServer, dev::Server, middleware::DefaultHeaders, web};
+use actix_web::{App, HttpServer, dev::Server, guard, middleware::DefaultHeaders, web};
 use std::{io, net::TcpListener, time::Duration};
 
 /// Longest wait for a request's headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time that the drain waits for requests under way.
 const DRAIN_SECONDS: u64 = 4;
+const NO_ROUTE: &str = "there is no such route";
 
 /// A server on `listener` that runs when it is polled. It handles no signals: the process's drain is ours.
 pub fn serve(deps: HttpDeps, listener: TcpListener) -> io::Result<Server> {
@@ -15,10 +16,13 @@ pub fn serve(deps: HttpDeps, listener: TcpListener) -> io::Result<Server> {
     let app = move || {
         let deps = deps.clone();
         App::new()
-            .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")).add(("Cache-Control", "no-store")))
+            .wrap(
+                DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")).add(("Cache-Control", "no-store")),
+            )
             .app_data(web::Data::new(deps.clone()))
+            .app_data(web::PathConfig::default().error_handler(|_, _| Problem::not_found(NO_ROUTE).into()))
             .configure(|config| routes(config, &deps))
-            .default_service(web::to(|| async { Err::<&str, _>(Problem::not_found("there is no such route")) }))
+            .default_service(web::to(|| async { Err::<&str, _>(Problem::not_found(NO_ROUTE)) }))
     };
     let server = HttpServer::new(app)
         .workers(workers)
@@ -30,17 +34,26 @@ pub fn serve(deps: HttpDeps, listener: TcpListener) -> io::Result<Server> {
 }
 
 fn routes(config: &mut web::ServiceConfig, deps: &HttpDeps) {
-    let other_methods = || web::to(|| async { Err::<&str, _>(Problem::method_not_allowed()) });
-    let mut route = |path: &str, route: actix_web::Route| {
-        config.service(web::resource(path).route(route).default_service(other_methods()));
+    let mut get = |path: &str, route: fn() -> actix_web::Route| {
+        // A HEAD is answered like a GET; the server leaves the body away.
+        let resource = web::resource(path).route(route().guard(guard::Any(guard::Get()).or(guard::Head())));
+        config.service(resource.default_service(other_methods("GET, HEAD")));
     };
-    route("/healthz", web::get().to(health::alive));
-    route("/readyz", web::get().to(health::ready));
-    if deps.webhooks {
-        route("/webhooks/twilio/recording", web::post().to(webhooks::recording));
-    }
+    get("/healthz", || web::route().to(health::alive));
+    get("/readyz", || web::route().to(health::ready));
     if deps.api {
-        route("/v1/jobs", web::post().to(jobs::enqueue));
-        route("/v1/jobs/{id}", web::get().to(jobs::show));
+        get("/v1/jobs/{id}", || web::route().to(jobs::show));
+        config.service(
+            web::resource("/v1/jobs").route(web::post().to(jobs::enqueue)).default_service(other_methods("POST")),
+        );
     }
+    if deps.webhooks {
+        let resource = web::resource("/webhooks/twilio/recording").route(web::post().to(webhooks::recording));
+        config.service(resource.default_service(other_methods("POST")));
+    }
+}
+
+/// 405 for every method but those that `allow` names.
+fn other_methods(allow: &'static str) -> actix_web::Route {
+    web::to(move || async move { Err::<&str, _>(Problem::method_not_allowed(allow)) })
 }

@@ -7,9 +7,12 @@ use super::{
     problem::Problem,
     signature::{is_right, spellings},
 };
-use crate::domain::enqueue_request::{EnqueueRequest, FieldFault};
+use crate::domain::{
+    enqueue_request::{EnqueueRequest, FieldFault},
+    job::NewJob,
+};
 use actix_web::{HttpRequest, HttpResponse, web};
-use url::{Url, form_urlencoded};
+use url::form_urlencoded;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -30,9 +33,10 @@ pub async fn recording(
         None | Some("completed") => {}
         Some(_) => return Ok(HttpResponse::NoContent().finish()),
     }
-    let job = wanted(&request, &fields)?.check(&deps.provider_base, deps.sid_form).map_err(|faults| {
-        tracing::warn!(faults = faults.len(), first = faults.first().map(tracing::field::display), "webhook refused");
-        Problem::invalid(faults)
+    let job = wanted(&deps, &request, &fields).map_err(|faults| {
+        let problem = Problem::invalid(faults);
+        tracing::warn!(reason = problem.detail(), "webhook refused");
+        problem
     })?;
     Ok(HttpResponse::Accepted().json(deps.enqueue(job).await?))
 }
@@ -44,50 +48,55 @@ fn check_sender(deps: &HttpDeps, request: &HttpRequest, fields: &Fields) -> Resu
         Problem::forbidden("signature", reason)
     };
     let token = deps.webhook.auth_token.as_ref();
-    let token = token.ok_or_else(|| refuse("no TWILIO_AUTH_TOKEN is configured, so no signature can be checked"))?;
+    let token =
+        token.ok_or_else(|| refuse("no TWILIO_AUTH_TOKEN is configured, so no signature can be checked"))?;
     let given = request.headers().get("X-Twilio-Signature").and_then(|value| value.to_str().ok());
     let given = given.ok_or_else(|| refuse("X-Twilio-Signature is missing"))?;
-    let url = told_url(deps, request).ok_or_else(|| refuse("the request's URL cannot be told"))?;
-    if !is_right(token, &spellings(&url), fields, given) {
+    let urls = told_urls(deps, request).ok_or_else(|| refuse("the request's URL cannot be told"))?;
+    if !is_right(token, &urls, fields, given) {
         return Err(refuse(
             "X-Twilio-Signature is wrong: behind a proxy, http.public_url must be what Twilio was told",
         ));
     }
-    match (&deps.webhook.account_sid, field(fields, "AccountSid")) {
-        (Some(ours), Some(theirs)) if ours.as_str() != theirs => Err(refuse("AccountSid is another account")),
+    match &deps.webhook.account_sid {
+        Some(ours) if field(fields, "AccountSid") != Some(ours.as_str()) => {
+            Err(refuse("AccountSid is another account's"))
+        }
         _ => Ok(()),
     }
 }
 
-/// The URL as Twilio was told it. What a proxy or a caller says of scheme and host is believed for the signature only:
-/// who lies about it needs a signature for the lie.
-fn told_url(deps: &HttpDeps, request: &HttpRequest) -> Option<Url> {
-    let path = request.uri().path_and_query()?.as_str();
-    let origin = match &deps.webhook.public_url {
-        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+/// The URL as Twilio was told it, in its spellings. What a proxy or a caller says of scheme and host is believed for the
+/// signature only: who lies about it needs a signature for the lie.
+fn told_urls(deps: &HttpDeps, request: &HttpRequest) -> Option<Vec<String>> {
+    let target = request.uri().path_and_query()?.as_str();
+    Some(match &deps.webhook.public_url {
+        Some(url) => {
+            // A path of its own stands for what the proxy takes off.
+            let target = format!("{}{target}", url.path().trim_end_matches('/'));
+            spellings(url.scheme(), url.authority(), &target)
+        }
         None => {
             let connection = request.connection_info();
-            format!("{}://{}", connection.scheme(), connection.host())
+            spellings(connection.scheme(), connection.host(), target)
         }
-    };
-    Url::parse(&format!("{origin}{path}")).ok()
+    })
 }
 
 /// No business is guessed (incident 23): the callback's URL names it, or the callback is refused.
-fn wanted(request: &HttpRequest, fields: &Fields) -> Result<EnqueueRequest, Problem> {
+fn wanted(deps: &HttpDeps, request: &HttpRequest, fields: &Fields) -> Result<NewJob, Vec<FieldFault>> {
     let query: Fields = form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
     let business_id = field(&query, "business_id").and_then(|id| id.parse().ok());
-    let faulty = |name, message| Problem::invalid(vec![FieldFault::new(name, message)]);
-    let must = |name: &'static str| field(fields, name).ok_or_else(|| faulty(name, "is missing from the form"));
-    Ok(EnqueueRequest {
-        business_id: business_id.ok_or_else(|| {
-            faulty("business_id", "business_id must be a positive whole number in the callback's URL")
-        })?,
-        call_sid: must("CallSid")?.to_owned(),
-        recording_url: must("RecordingUrl")?.to_owned(),
+    let text = |name| field(fields, name).unwrap_or_default().to_owned();
+    let wanted = EnqueueRequest {
+        // What is missing or no number is refused by the check, as 0 is.
+        business_id: business_id.unwrap_or_default(),
+        call_sid: text("CallSid"),
+        recording_url: text("RecordingUrl"),
         recording_sid: field(fields, "RecordingSid").map(ToOwned::to_owned),
         ..EnqueueRequest::default()
-    })
+    };
+    wanted.check(&deps.provider_base, deps.sid_form)
 }
 
 fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {

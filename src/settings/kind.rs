@@ -4,6 +4,7 @@ use crate::domain::{
     duration::{self, words},
     ids::{AccountSid, SidForm},
 };
+use sqlx::postgres::PgConnectOptions;
 use std::{net::SocketAddr, time::Duration};
 use tracing_subscriber::filter::Targets;
 use url::Url;
@@ -50,9 +51,9 @@ pub(super) enum Kind {
     StorageUrl,
     LogLevel,
     AccountSid,
-    /// Anything that is not empty; never shown.
+    /// One word; never shown. The line break at the end of a secret's file is refused rather than never right.
     Secret,
-    /// A `postgres://` URL; never shown.
+    /// A `postgres://` URL that the driver understands; never shown.
     PostgresUrl,
 }
 
@@ -95,21 +96,26 @@ impl Kind {
                 let list: Vec<String> = raw.split(',').map(|word| word.trim().to_owned()).collect();
                 list.iter().all(|word| words.contains(&word.as_str())).then_some(Value::List(list))
             }
-            Self::Path | Self::Secret => (!raw.is_empty()).then(text),
             Self::Folder => std::path::Path::new(raw).is_dir().then(text),
             Self::Tables => {
                 let names = raw.split(',').map(str::trim).filter(|name| !name.is_empty());
                 let list: Vec<String> = names.map(ToOwned::to_owned).collect();
                 list.iter().all(|name| is_table(name)).then_some(Value::List(list))
             }
+            Self::Path => (!raw.is_empty() && !raw.contains(char::is_control)).then(text),
+            Self::Secret => {
+                let one_word = !raw.is_empty() && !raw.contains(|c: char| c.is_whitespace() || c.is_control());
+                one_word.then(text)
+            }
             Self::Schema => is_schema(raw).then(text),
             Self::Address => raw.parse::<SocketAddr>().ok().map(|_| text()),
             Self::HttpUrl => is_http_base(raw).then(text),
-            Self::StorageUrl => raw.strip_prefix("file:").is_some_and(|path| !path.is_empty()).then(text),
+            Self::StorageUrl => is_storage_url(raw).then(text),
             Self::LogLevel => raw.parse::<Targets>().ok().map(|_| text()),
             Self::AccountSid => AccountSid::parse(raw, SidForm::Short).ok().map(|_| text()),
             Self::PostgresUrl => {
-                let parsed = Url::parse(raw).is_ok_and(|url| ["postgres", "postgresql"].contains(&url.scheme()));
+                let scheme = ["postgres:", "postgresql:"].iter().any(|scheme| raw.starts_with(scheme));
+                let parsed = scheme && raw.parse::<PgConnectOptions>().is_ok();
                 parsed.then(text)
             }
         }
@@ -137,12 +143,15 @@ impl Kind {
             Self::Schema => "a lower-case SQL name that does not begin with pg_".to_owned(),
             Self::Address => "an address and port such as 127.0.0.1:8080".to_owned(),
             Self::HttpUrl => "an http or https URL without user info, query and fragment".to_owned(),
-            Self::StorageUrl => "file: and a path (other storages come with a later version)".to_owned(),
+            Self::StorageUrl => {
+                "file: and a path, as file:./data or file:///srv/data (other storages come with a later version)"
+                    .to_owned()
+            }
             Self::LogLevel => {
                 "error, warn, info, debug, trace or off, also by target: info,callspool=debug".to_owned()
             }
             Self::AccountSid => "AC and 32 hexadecimal digits".to_owned(),
-            Self::Secret => "a text that is not empty".to_owned(),
+            Self::Secret => "one word, without spaces and line breaks".to_owned(),
             Self::PostgresUrl => "a postgres:// URL".to_owned(),
         }
     }
@@ -160,6 +169,14 @@ fn is_schema(name: &str) -> bool {
     first && rest && name.len() <= 63 && !name.starts_with("pg_")
 }
 
+/// `file://host/path` is not: a folder of this machine was hardly meant by it.
+fn is_storage_url(text: &str) -> bool {
+    let Some(path) = text.strip_prefix("file:").filter(|path| !path.contains(char::is_control)) else {
+        return false;
+    };
+    path.strip_prefix("//").map_or(!path.is_empty(), |path| path.starts_with(['/', '.']))
+}
+
 fn is_http_base(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| {
         ["http", "https"].contains(&url.scheme())
@@ -173,6 +190,26 @@ fn is_http_base(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_storage_url_names_a_folder_of_this_machine() {
+        for good in ["file:./data", "file:data", "file:/srv/x", "file:///srv/x", "file://./data"] {
+            assert!(Kind::StorageUrl.check(good).is_some(), "{good}");
+        }
+        for bad in ["", "file:", "file://", "file://host/x", "s3://bucket", "./data", "file:a\nb"] {
+            assert!(Kind::StorageUrl.check(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_database_url_is_one_that_the_driver_understands() {
+        for good in ["postgres://u:p@h/db", "postgresql://h:6543/db?sslmode=require&pgbouncer=true"] {
+            assert!(Kind::PostgresUrl.check(good).is_some(), "{good}");
+        }
+        for bad in ["", "mysql://h/db", "postgres", "postgres://h:99999/db", "postgres://h/db?sslmode=maybe"] {
+            assert!(Kind::PostgresUrl.check(bad).is_none(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_schema_name_needs_no_quoting() {

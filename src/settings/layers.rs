@@ -1,4 +1,5 @@
-//! Raw values in layers: the binary's defaults, files, `CALLSPOOL__SECTION__KEY`, then each key's own variable.
+//! Raw values in layers: `default.toml`, the environment's file (each as it is built in, then as it lies in the folder),
+//! `CALLSPOOL__SECTION__KEY`, then each key's own variable.
 
 use super::keys::KEYS;
 use config::{Config, ConfigError, File, FileFormat, ValueKind};
@@ -7,7 +8,14 @@ use std::{
     path::Path,
 };
 
-const DEFAULTS: &str = include_str!("../../config/default.toml");
+/// The files as they were when this was built: a binary without its folder behaves the same.
+const BUILT_IN: [(&str, &str); 5] = [
+    ("default", include_str!("../../config/default.toml")),
+    ("development", include_str!("../../config/development.toml")),
+    ("test", include_str!("../../config/test.toml")),
+    ("staging", include_str!("../../config/staging.toml")),
+    ("production", include_str!("../../config/production.toml")),
+];
 const PREFIX: &str = "CALLSPOOL__";
 
 /// The environment's variables, given rather than looked up, so that a test has its own.
@@ -47,9 +55,13 @@ pub(super) fn gather(
     folder: Option<&Path>,
     vars: &Vars,
 ) -> Result<(BTreeMap<String, Raw>, Vec<config::Value>), ConfigError> {
-    let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
-    if let Some(folder) = folder {
-        for name in ["default", environment] {
+    let mut builder = Config::builder();
+    for name in ["default", environment] {
+        // A file has to name only what it changes.
+        for (_, text) in BUILT_IN.iter().filter(|(built_in, _)| *built_in == name) {
+            builder = builder.add_source(File::from_str(text, FileFormat::Toml));
+        }
+        if let Some(folder) = folder {
             builder = builder.add_source(File::from(folder.join(format!("{name}.toml"))).required(false));
         }
     }
@@ -57,7 +69,7 @@ pub(super) fn gather(
     let mut faults = Vec::new();
     flatten("", builder.build()?.cache, &mut raw, &mut faults);
     for (name, text) in &vars.0 {
-        let Some(path) = name.strip_prefix(PREFIX) else { continue };
+        let Some(path) = name.strip_prefix(PREFIX).filter(|_| !text.is_empty()) else { continue };
         let path = path.to_lowercase().replace("__", ".");
         raw.insert(path, Raw { text: text.clone(), origin: name.clone() });
     }

@@ -5,6 +5,7 @@ use super::{
     layers::{self, Raw, Vars},
     typed::{Checked, Environment, Settings},
 };
+use config::ConfigError;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt, path::Path};
 
@@ -37,7 +38,7 @@ pub struct EffectiveValue {
 
 impl Settings {
     /// `environment`: `CALLSPOOL_ENV` or what the command line says; development where neither does. `folder`: of the
-    /// configuration files, which may be missing.
+    /// configuration files, each of which may be missing; the folder may not.
     pub fn load(
         environment: Option<&str>,
         folder: Option<&Path>,
@@ -47,9 +48,12 @@ impl Settings {
         let environment = Environment::parse(name).ok_or_else(|| SettingsError {
             faults: vec![format!("CALLSPOOL_ENV or --env: allowed is one of: {}", ENVIRONMENTS.join(", "))],
         })?;
-        let (raw, fault_rules) = layers::gather(name, folder, vars).map_err(|error| SettingsError {
-            faults: vec![format!("a configuration file cannot be read: {error}")],
-        })?;
+        if let Some(missing) = folder.filter(|folder| !folder.is_dir()) {
+            let fault = format!("--config: there is no folder {}", missing.display());
+            return Err(SettingsError { faults: vec![fault] });
+        }
+        let (raw, fault_rules) = layers::gather(name, folder, vars)
+            .map_err(|error| SettingsError { faults: vec![unreadable(&error)] })?;
         let mut faults: Vec<String> = raw
             .iter()
             .filter(|(path, _)| !KEYS.iter().any(|key| key.path == path.as_str()))
@@ -66,6 +70,18 @@ impl Settings {
         checked.rules(&mut faults);
         checked.fault_rules(fault_rules, &mut faults);
         if faults.is_empty() { Ok((checked.settings(), effective(&raw))) } else { Err(SettingsError { faults }) }
+    }
+}
+
+/// Which file, and where in it; not the line itself, as the parser shows it, since it may hold a secret.
+fn unreadable(error: &ConfigError) -> String {
+    match error {
+        ConfigError::FileParse { uri, cause } => {
+            let file = uri.as_deref().unwrap_or("a configuration file");
+            let what = cause.to_string();
+            format!("{file} cannot be read: {}", what.lines().next().unwrap_or_default())
+        }
+        _ => "a configuration file cannot be read".to_owned(),
     }
 }
 
@@ -173,9 +189,45 @@ mod tests {
             refused.faults[0].contains("queue.poll (from") && refused.faults[0].contains("test.toml"),
             "{refused}"
         );
-        std::fs::write(folder.path().join("test.toml"), "[queue\n").unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_named_with_the_place_and_not_the_text() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("test.toml"), "[http]\napi_token = s3cret-canary\n").unwrap();
         let refused = Settings::load(Some("test"), Some(folder.path()), &Vars::default()).err().unwrap();
-        assert!(refused.faults[0].contains("test.toml"), "{refused}");
+        let fault = &refused.faults[0];
+        assert!(fault.contains("test.toml") && fault.contains("line 2"), "{fault}");
+        assert!(!fault.contains("canary"), "{fault}");
+    }
+
+    #[test]
+    fn a_folder_that_was_asked_for_has_to_be_there() {
+        let refused = Settings::load(Some("test"), Some(Path::new("/no/such")), &Vars::default()).err().unwrap();
+        assert_eq!(refused.faults, ["--config: there is no folder /no/such"]);
+    }
+
+    #[test]
+    fn each_environments_file_is_built_in() {
+        let (development, _) = load("development", &[]).unwrap();
+        assert!(development.migrations.run && development.log.format == crate::settings::LogFormat::Pretty);
+        let (production, _) = load("production", &[DATABASE]).unwrap();
+        assert!(!production.migrations.run && production.log.format == crate::settings::LogFormat::Json);
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_not_set() {
+        let vars = [("CALLSPOOL__HTTP__PUBLIC_URL", ""), ("TWILIO_AUTH_TOKEN", ""), ("DATABASE_URL", "")];
+        let (settings, _) = load("test", &vars).unwrap();
+        assert!(settings.http.public_url.is_none() && settings.database.url.is_none());
+    }
+
+    #[test]
+    fn a_secret_with_a_line_break_is_refused_rather_than_never_right() {
+        for (name, key) in [("CALLSPOOL_API_TOKEN", "http.api_token"), ("TWILIO_AUTH_TOKEN", "twilio.auth_token")] {
+            let refused = faults("test", &[(name, "s3cret-canary\n")]).join("\n");
+            assert!(refused.contains(key) && !refused.contains("canary"), "{refused}");
+        }
     }
 
     #[test]

@@ -11,14 +11,22 @@ pub use panic_hook::install as install_panic_hook;
 
 use line::Lines;
 use std::{
+    fs::DirBuilder,
     io::{self, IsTerminal},
+    os::unix::fs::DirBuilderExt,
     path::PathBuf,
 };
 use tracing_appender::{
     non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard},
     rolling::{RollingFileAppender, Rotation},
 };
-use tracing_subscriber::{Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Lines that one buffer holds before it drops.
 const BUFFERED_LINES: usize = 65_536;
@@ -71,10 +79,12 @@ impl TelemetryGuard {
 
 /// For a process: stdout and files.
 pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
-    let level: Targets = config.level.parse().map_err(|_| TelemetryError::Level)?;
+    let level = without_secrets(&config.level.parse().map_err(|_| TelemetryError::Level)?);
     // Made beforehand: the appender complains on the standard error about a folder that is missing.
     let unusable = |kind| TelemetryError::Folder { dir: config.dir.display().to_string(), kind };
-    std::fs::create_dir_all(&config.dir).map_err(|error| unusable(error.kind()))?;
+    // Who called whom is nobody else's business: the folder is closed to users outside our group.
+    let folder = DirBuilder::new().recursive(true).mode(0o750).create(&config.dir);
+    folder.map_err(|error| unusable(error.kind()))?;
     let files = RollingFileAppender::builder()
         .rotation(if config.hourly { Rotation::HOURLY } else { Rotation::DAILY })
         .filename_prefix("callspool")
@@ -102,10 +112,21 @@ pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
 
 /// For a command: warnings, on the standard error.
 pub fn init_for_command() {
-    let level = Targets::new().with_default(tracing::Level::WARN);
+    let level = without_secrets(&Targets::new().with_default(tracing::Level::WARN));
     let layer = fmt::layer().event_format(Lines::pretty(false)).with_writer(io::stderr).with_filter(level);
     // Set up already is as good.
     let _ = Registry::default().with(layer).try_init();
+}
+
+/// Silences the libraries where they write what may be secret: the database driver an unknown parameter of its address
+/// with its value, the HTTP libraries whole requests with their headers at the finest levels.
+fn without_secrets(level: &Targets) -> Targets {
+    let asked = |target: &str| {
+        let own = level.iter().find(|(other, _)| *other == target).map(|(_, level)| level);
+        own.or(level.default_level()).unwrap_or(LevelFilter::OFF)
+    };
+    let capped = ["actix_http", "hyper", "hyper_util", "reqwest"].map(|target| (target, asked(target).min(LevelFilter::INFO)));
+    level.clone().with_targets(capped).with_target("sqlx_postgres::options", LevelFilter::OFF)
 }
 
 /// Lossy: a reader that does not read must not stop the process.
@@ -122,4 +143,21 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> io::ErrorKind {
     std::iter::successors(Some(error), |error| error.source())
         .find_map(|error| error.downcast_ref::<io::Error>())
         .map_or(io::ErrorKind::Other, io::Error::kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+
+    #[test]
+    fn libraries_that_write_whole_requests_are_kept_short_and_never_made_louder() {
+        let trace = without_secrets(&"trace".parse().unwrap());
+        assert!(trace.would_enable("callspool::http", &Level::TRACE));
+        assert!(!trace.would_enable("actix_http::h1::dispatcher", &Level::DEBUG));
+        assert!(!trace.would_enable("sqlx_postgres::options::parse", &Level::ERROR));
+        let quiet = without_secrets(&"warn,hyper=off".parse().unwrap());
+        assert!(!quiet.would_enable("actix_http", &Level::INFO) && quiet.would_enable("actix_http", &Level::WARN));
+        assert!(!quiet.would_enable("hyper::client", &Level::ERROR));
+    }
 }
