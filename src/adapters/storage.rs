@@ -1,7 +1,9 @@
 //! Recordings in object storage, by the crate `object_store`: one code for a disk and, later, buckets.
 //!
 //! A file is written aside and renamed when it is whole. With fsync on, file and folder are flushed before the rename
-//! counts. What a `kill -9` leaves is a file `NAME#N` beside the final name, which nobody reads.
+//! counts. What a `kill -9` leaves is a file `NAME#N` beside the final name, which nobody reads, and which the next
+//! attempt at the same recording removes. Folders that are made are closed to users outside the group: a recording is
+//! what two people said to each other.
 
 use crate::domain::{
     failure::{Failure, FailureCode},
@@ -12,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use object_store::{
     Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSystem, path::Path,
 };
-use std::{io, path::PathBuf, sync::Arc};
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
 
 /// Bytes that are gathered before they are written.
 const PART: usize = 256 * 1024;
@@ -25,9 +27,13 @@ pub enum OpenError {
     Folder { folder: String, kind: io::ErrorKind },
 }
 
+/// Files written aside that one attempt removes, of so many killed attempts before it.
+const MAX_LEFTOVERS: u32 = 16;
+
 #[derive(Debug, Clone)]
 pub struct ObjectStorage {
     store: Arc<dyn ObjectStore>,
+    folder: PathBuf,
 }
 
 impl ObjectStorage {
@@ -35,11 +41,25 @@ impl ObjectStorage {
     pub fn open(url: &str, fsync: bool) -> Result<Self, OpenError> {
         let folder = folder(url).ok_or(OpenError::UnknownScheme)?;
         let refused = |kind| OpenError::Folder { folder: folder.display().to_string(), kind };
-        std::fs::create_dir_all(&folder).map_err(|error| refused(error.kind()))?;
+        let made = DirBuilder::new().recursive(true).mode(0o750).create(&folder);
+        made.map_err(|error| refused(error.kind()))?;
         let store = LocalFileSystem::new_with_prefix(&folder)
             .map_err(|_| refused(io::ErrorKind::NotADirectory))?
             .with_fsync(fsync);
-        Ok(Self { store: Arc::new(store) })
+        Ok(Self { store: Arc::new(store), folder })
+    }
+}
+
+impl ObjectStorage {
+    /// What killed attempts at this file have left; `object_store` counts their names up from 1. (An attempt that only
+    /// seems to be dead loses its file and fails, and has lost its lease before.)
+    async fn remove_leftovers(&self, key: &str) {
+        for number in 1..=MAX_LEFTOVERS {
+            if tokio::fs::remove_file(self.folder.join(format!("{key}#{number}"))).await.is_err() {
+                // There is none, or it cannot be removed, which costs space and nothing else.
+                return;
+            }
+        }
     }
 }
 
@@ -53,6 +73,7 @@ pub fn folder(url: &str) -> Option<PathBuf> {
 impl Storage for ObjectStorage {
     async fn begin(&self, key: &str) -> Result<Box<dyn Upload>, Failure> {
         let path = checked(key)?;
+        self.remove_leftovers(key).await;
         let upload = self.store.put_multipart(&path).await.map_err(|error| failure(&error))?;
         Ok(Box::new(PartedUpload { upload, gathered: BytesMut::with_capacity(PART) }))
     }
@@ -172,6 +193,32 @@ mod tests {
         // The clean-up of a drop runs on the runtime's blocking threads, which its end waits for.
         drop(runtime);
         assert_eq!(files(&dir.path().join("42")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_next_attempt_removes_what_killed_ones_have_left() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("42")).unwrap();
+        for left in ["CA1.mp3#1", "CA1.mp3#2", "CA2.mp3#1"] {
+            std::fs::write(dir.path().join("42").join(left), "half").unwrap();
+        }
+        runtime().block_on(async {
+            let mut upload = open(dir.path()).begin("42/CA1.mp3").await.unwrap();
+            upload.write(Bytes::from_static(b"whole")).await.unwrap();
+            upload.commit().await.unwrap();
+        });
+        let mut files = files(&dir.path().join("42"));
+        files.sort();
+        assert_eq!(files, ["CA1.mp3", "CA2.mp3#1"]);
+    }
+
+    #[test]
+    fn folders_that_are_made_are_closed_to_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        open(&dir.path().join("a/recordings"));
+        let mode = std::fs::metadata(dir.path().join("a/recordings")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o007, 0, "{mode:o}");
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn transport_failure(error: reqwest::Error) -> Failure {
     } else if error.is_redirect() {
         FailureCode::UrlRefused
     } else if error.is_body() || error.is_decode() {
-        // The connection ended before the announced length.
+        // The connection ended before the announced length, or before the last chunk.
         FailureCode::Truncated
     } else {
         FailureCode::Network
@@ -150,7 +150,7 @@ fn transport_failure(error: reqwest::Error) -> Failure {
     let text = match code {
         FailureCode::Timeout => "the provider took too long",
         FailureCode::UrlRefused => "the provider redirects to elsewhere",
-        FailureCode::Truncated => "the recording ended before its announced length",
+        FailureCode::Truncated => "the recording broke off before its end",
         _ if error.is_connect() => "the provider cannot be reached",
         _ => "the connection to the provider broke",
     };

@@ -34,7 +34,9 @@ impl JobHandler for DownloadOnly {
         let head = head(&mut stream).await?;
         // Before anything is written: a page or an error in JSON, with status 200, is no recording.
         let Some(kind) = AudioKind::sniff(&head) else {
-            return Err(Failure::new(FailureCode::BadAudio, "the content is neither MP3 nor WAV"));
+            let text =
+                if head.is_empty() { "the recording is empty" } else { "the content is neither MP3 nor WAV" };
+            return Err(Failure::new(FailureCode::BadAudio, text));
         };
         let storage_key = format!("{}.{}", job.storage_stem(), kind.extension());
         let mut upload = self.storage.begin(&storage_key).await?;

@@ -1,8 +1,9 @@
 //! A private PostgreSQL for development, the demo and the tests, from the server binaries on this machine.
 //!
 //! The cluster lies under `.callspool/` and is reached by a unix socket in a folder that only its user may enter, so it
-//! needs no password and no port. Who starts it holds a file lock and stops it at the end; another process that
-//! finds the lock taken joins in. After a `kill -9` the next start takes over what still runs, or recovers the data.
+//! needs no password and no port. Whoever needs it starts it or joins in, and the last one that leaves stops it: file
+//! locks say who is there, so one that was killed is not counted. After a `kill -9` of the last one the next start
+//! takes over what still runs, or recovers the data.
 
 mod binaries;
 mod owner;
@@ -10,13 +11,17 @@ mod owner;
 pub use binaries::Binaries;
 
 use crate::domain::text::clean;
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use owner::Owner;
+use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, postgres::PgConnectOptions};
 use std::{
     fs::{self, File},
-    hash::{DefaultHasher, Hash, Hasher},
     io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Duration,
@@ -25,9 +30,12 @@ use tokio::process::Command;
 
 /// Longest wait for the server to start, recovery included, or to stop.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Between two looks whether another process's server is up.
+/// Between two looks whether the server is up, or another process has done starting or stopping it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const SUPERUSER: &str = "callspool";
+const PID_FILE: &str = "postmaster.pid";
+/// Counted from 0.
+const SOCKET_LINE: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
@@ -63,12 +71,12 @@ impl Default for EmbeddedOptions {
     }
 }
 
-/// A running cluster, owned or joined.
+/// A running cluster that this process uses, alone or with others.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     cluster: Cluster,
-    /// `None`: another process owns the cluster.
-    lock: Option<Flock<File>>,
+    /// Shared by all that use the cluster.
+    users: Flock<File>,
     /// Its standard input is the pipe whose end tells it that we are gone.
     watcher: Option<tokio::process::Child>,
 }
@@ -78,6 +86,8 @@ pub struct EmbeddedPostgres {
 struct Cluster {
     binaries: Binaries,
     owner: Owner,
+    /// Held while the cluster is started or stopped: one process at a time.
+    turn: PathBuf,
     data: PathBuf,
     log: PathBuf,
     socket_dir: PathBuf,
@@ -94,19 +104,16 @@ impl EmbeddedPostgres {
         let dir = owner.home(dir).map_err(|source| io_error("the folder of the embedded PostgreSQL", source))?;
         let data = dir.join("data");
         let binaries = Binaries::find(&data).await?;
-        let socket_dir = socket_dir(&dir);
-        let cluster = Cluster { binaries, owner, log: dir.join("postgres.log"), socket_dir, data };
-        let lock = lock(&dir.join("lock"))?;
-        let mut embedded = Self { cluster, lock, watcher: None };
-        if embedded.lock.is_some() {
-            embedded.cluster.ensure_initialised().await?;
-            embedded.cluster.ensure_running(options).await?;
-            if options.stop_when_killed {
-                embedded.watcher = Some(embedded.cluster.watch()?);
-            }
-        }
-        embedded.cluster.wait_until_it_answers().await?;
-        Ok(embedded)
+        let (turn, log, socket_dir) = (dir.join("turn"), dir.join("postgres.log"), socket_dir(&dir));
+        let mut cluster = Cluster { binaries, owner, turn, data, log, socket_dir };
+        let turn = cluster.turn().await?;
+        let users = lock(&dir.join("users"), FlockArg::LockShared)?;
+        cluster.ensure_initialised().await?;
+        let started = cluster.ensure_running(options).await?;
+        let watcher = if started && options.stop_when_killed { Some(cluster.watch()?) } else { None };
+        cluster.wait_until_it_answers().await?;
+        drop(turn);
+        Ok(Self { cluster, users, watcher })
     }
 
     /// The address of `name` in this cluster; the database is made where it is missing.
@@ -115,15 +122,12 @@ impl EmbeddedPostgres {
     pub async fn database(&self, name: &str) -> Result<String, EmbeddedError> {
         let made = async {
             let mut connection = self.cluster.connect("postgres").await?;
-            let known: bool = sqlx::query_scalar("select exists (select 1 from pg_database where datname = $1)")
-                .bind(name)
-                .fetch_one(&mut connection)
-                .await?;
-            if !known {
+            // Asked again after a refusal: another process may have made it in between.
+            if !is_there(&mut connection, name).await? {
                 let quoted = name.replace('"', "\"\"");
                 let made = connection.execute(AssertSqlSafe(format!("create database \"{quoted}\""))).await;
                 if let Err(error) = made
-                    && !is_there_already(&error)
+                    && !is_there(&mut connection, name).await?
                 {
                     return Err(error);
                 }
@@ -134,20 +138,33 @@ impl EmbeddedPostgres {
         Ok(self.cluster.url(name))
     }
 
-    /// Stops the cluster where this process owns it. Connections that are still open are ended.
-    pub async fn stop(mut self) {
-        if self.lock.is_none() {
-            return;
-        }
-        if let Err(error) = self.cluster.pg_ctl(&["stop", "-m", "fast"]).await {
+    /// Leaves the cluster, and stops it where nobody else uses it. Connections that are still open are ended then.
+    pub async fn stop(self) {
+        let Self { cluster, users, watcher } = self;
+        let alone = match cluster.turn().await {
+            Ok(turn) => users.relock(FlockArg::LockExclusiveNonblock).is_ok().then_some(turn),
+            Err(error) => {
+                tracing::warn!(%error, "the embedded PostgreSQL is left running; the next start takes it over");
+                None
+            }
+        };
+        if alone.is_some()
+            && let Err(error) = cluster.pg_ctl(&["stop", "-m", "fast"]).await
+        {
             tracing::warn!(%error, "the embedded PostgreSQL was not stopped; the next start takes it over");
         }
-        if let Some(mut watcher) = self.watcher.take() {
-            // Its pipe is closed with it; there is nothing left that it could stop.
-            drop(watcher.stdin.take());
-            let _ = watcher.wait().await;
+        if let Some(mut watcher) = watcher {
+            // Ended before its pipe is, or it would stop the server for the others.
+            let _ = watcher.kill().await;
         }
     }
+}
+
+async fn is_there(connection: &mut sqlx::PgConnection, database: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select 1 from pg_database where datname = $1)")
+        .bind(database)
+        .fetch_one(connection)
+        .await
 }
 
 impl Cluster {
@@ -176,14 +193,20 @@ impl Cluster {
         fs::rename(&aside, &self.data).map_err(|source| io_error("the new cluster cannot be put in place", source))
     }
 
-    async fn ensure_running(&self, options: EmbeddedOptions) -> Result<(), EmbeddedError> {
+    /// Whether this call started it.
+    async fn ensure_running(&mut self, options: EmbeddedOptions) -> Result<bool, EmbeddedError> {
+        self.forget_strangers_pid();
+        if self.pg_ctl(&["status"]).await.is_ok() {
+            // It knows best where its socket is.
+            if let Some(folder) = self.pid_file().and_then(|lines| lines.get(SOCKET_LINE).cloned()) {
+                self.socket_dir = folder.into();
+            }
+            tracing::info!("an embedded PostgreSQL runs already");
+            return Ok(false);
+        }
         self.owner
             .private_dir(&self.socket_dir)
             .map_err(|source| io_error("the socket's folder cannot be made", source))?;
-        if self.pg_ctl(&["status"]).await.is_ok() {
-            tracing::info!("taking over an embedded PostgreSQL that still runs");
-            return Ok(());
-        }
         let on_off = |on| if on { "on" } else { "off" };
         let settings = format!(
             "-c listen_addresses='' -c unix_socket_directories='{}' -c fsync={fsync} -c synchronous_commit={fsync} \
@@ -193,7 +216,43 @@ impl Cluster {
             fsync = on_off(options.fsync),
         );
         let log = self.log.display().to_string();
-        self.pg_ctl(&["start", "-l", &log, "-o", &settings]).await
+        self.pg_ctl(&["start", "-l", &log, "-o", &settings]).await?;
+        Ok(true)
+    }
+
+    /// The lines of `postmaster.pid` (PostgreSQL's source, `miscadmin.h`): of a server that runs, or that was killed.
+    fn pid_file(&self) -> Option<Vec<String>> {
+        let text = fs::read_to_string(self.data.join(PID_FILE)).ok()?;
+        Some(text.lines().map(ToOwned::to_owned).collect())
+    }
+
+    /// After a kill and a restart of the machine or container the number in `postmaster.pid` may be another program's,
+    /// for which PostgreSQL would take it. A server works in its data folder; where the system tells that this process
+    /// does not, the file is stale.
+    fn forget_strangers_pid(&self) {
+        let Some(pid) = self.pid_file().and_then(|lines| lines.first()?.trim().parse::<u32>().ok()) else { return };
+        let Ok(works_in) = fs::read_link(format!("/proc/{pid}/cwd")) else { return };
+        if self.data.canonicalize().is_ok_and(|data| data != works_in) {
+            tracing::warn!(pid, "removing a stale postmaster.pid: that process is another program");
+            // Where it stays, the start says so.
+            let _ = fs::remove_file(self.data.join(PID_FILE));
+        }
+    }
+
+    async fn turn(&self) -> Result<Flock<File>, EmbeddedError> {
+        let taken = async {
+            loop {
+                match lock(&self.turn, FlockArg::LockExclusiveNonblock) {
+                    Err(EmbeddedError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                    taken => break taken,
+                }
+            }
+        };
+        let late =
+            |_| Err(EmbeddedError::NoAnswer("another process has been starting or stopping it for long".into()));
+        tokio::time::timeout(PATIENCE, taken).await.unwrap_or_else(late)
     }
 
     /// A shell that waits for the end of our pipe and then stops the server.
@@ -228,30 +287,21 @@ impl Cluster {
     }
 }
 
-/// Another process that joined the cluster made the database in between.
-fn is_there_already(error: &sqlx::Error) -> bool {
-    const DUPLICATE_DATABASE: &str = "42P04";
-    const UNIQUE_VIOLATION: &str = "23505";
-    let code = error.as_database_error().and_then(|answer| answer.code()).unwrap_or_default();
-    [DUPLICATE_DATABASE, UNIQUE_VIOLATION].contains(&&*code)
-}
-
 /// A socket's path may have 107 bytes at most, so it does not lie with the data.
 fn socket_dir(dir: &Path) -> PathBuf {
-    let mut hasher = DefaultHasher::new();
-    dir.hash(&mut hasher);
-    PathBuf::from(format!("/tmp/callspool-{:016x}", hasher.finish()))
+    PathBuf::from(format!("/tmp/callspool-{}", name_for(dir)))
 }
 
-/// `None`: another process has it.
-fn lock(path: &Path) -> Result<Option<Flock<File>>, EmbeddedError> {
+/// A short name for a folder, the same with every build of this program.
+fn name_for(dir: &Path) -> String {
+    Sha256::digest(dir.as_os_str().as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, EmbeddedError> {
     let file = File::options().create(true).append(true).open(path);
-    let file = file.map_err(|source| io_error("the lock of the embedded PostgreSQL", source))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(io_error("the lock of the embedded PostgreSQL", errno.into())),
-    }
+    let file = file.map_err(|source| io_error("a lock of the embedded PostgreSQL", source))?;
+    Flock::lock(file, how)
+        .map_err(|(_, errno): (_, Errno)| io_error("a lock of the embedded PostgreSQL", errno.into()))
 }
 
 /// Runs a program to its end; what it said last is the error.

@@ -2,9 +2,7 @@
 
 use nix::unistd::{Gid, Uid, User, chown, geteuid};
 use std::{
-    fs,
-    hash::{DefaultHasher, Hash, Hasher},
-    io,
+    fs, io,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -40,11 +38,12 @@ impl Owner {
         let home = if reachable {
             wanted
         } else {
-            let mut hasher = DefaultHasher::new();
-            wanted.hash(&mut hasher);
-            let home = Path::new(FALLBACK).join(format!("{:016x}", hasher.finish()));
-            tracing::info!(folder = %home.display(), "PostgreSQL's user cannot enter the working folder; its data lies elsewhere");
-            home
+            let name = super::name_for(&wanted);
+            tracing::info!(
+                folder = name,
+                "PostgreSQL's user cannot enter the working folder: its data lies with the system's"
+            );
+            Path::new(FALLBACK).join(name)
         };
         fs::create_dir_all(&home)?;
         self.give(&home)?;
