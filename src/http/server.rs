@@ -20,7 +20,6 @@ pub fn serve(deps: HttpDeps, listener: TcpListener) -> io::Result<Server> {
                 DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")).add(("Cache-Control", "no-store")),
             )
             .app_data(web::Data::new(deps.clone()))
-            .app_data(web::PathConfig::default().error_handler(|_, _| Problem::not_found(NO_ROUTE).into()))
             .configure(|config| routes(config, &deps))
             .default_service(web::to(|| async { Err::<&str, _>(Problem::not_found(NO_ROUTE)) }))
     };

@@ -2,8 +2,14 @@
 
 mod support;
 
+mod api;
+mod api_outage;
 mod architecture;
 mod compose;
 mod demo;
 mod docs;
+mod download;
+mod download_files;
 mod recording;
+mod webhook;
+mod webhook_limits;

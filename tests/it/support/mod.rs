@@ -1,8 +1,10 @@
 //! What the tests share: a real PostgreSQL, real processes, and a provider that does as it is told.
 
+pub mod http;
 pub mod postgres;
 pub mod process;
 pub mod provider;
+pub mod way;
 
 pub use postgres::Database;
 pub use process::Process;

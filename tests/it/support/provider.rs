@@ -145,9 +145,14 @@ async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
             HttpResponse::Ok().content_type("audio/mpeg").no_chunking(bytes.len() as u64).streaming(Box::pin(body))
         }
         Answer::Cut(bytes, sent) => {
-            let parts = [Ok(bytes.slice(..sent)), Err(std::io::Error::other("cut"))];
-            let body = stream::iter(parts);
-            HttpResponse::Ok().content_type("audio/mpeg").no_chunking(bytes.len() as u64).streaming(body)
+            let part = bytes.slice(..sent);
+            let cut = stream::once(async {
+                // The server sends what it has whenever the body makes it wait.
+                tokio::task::yield_now().await;
+                Err(std::io::Error::other("cut"))
+            });
+            let body = stream::once(async { Ok(part) }).chain(cut);
+            HttpResponse::Ok().content_type("audio/mpeg").no_chunking(bytes.len() as u64).streaming(Box::pin(body))
         }
         Answer::Chunked(parts) => {
             HttpResponse::Ok().streaming(stream::iter(parts.into_iter().map(Ok::<_, std::io::Error>)))

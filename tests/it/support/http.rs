@@ -1,0 +1,146 @@
+//! Requests as the provider, an application or an attacker sends them.
+
+use super::process::{ACCOUNT_SID, AUTH_TOKEN, Process};
+use callspool::http::sign;
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use url::form_urlencoded;
+
+pub const WEBHOOK: &str = "/webhooks/twilio/recording";
+
+/// Twilio's RecordingStatusCallback.
+#[derive(Clone)]
+pub struct Callback {
+    query: String,
+    fields: Vec<(String, String)>,
+    token: String,
+    /// The URL without its query that is signed; `None`: the one that is asked.
+    told: Option<String>,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl Callback {
+    /// Recording `RE{number}` of call `CA{number}` of business 42 is completed.
+    pub fn completed(number: u32) -> Self {
+        let fields = [
+            ("AccountSid", ACCOUNT_SID.to_owned()),
+            ("CallSid", format!("CA{number}")),
+            ("RecordingSid", format!("RE{number}")),
+            ("RecordingUrl", format!("/2010-04-01/Accounts/{ACCOUNT_SID}/Recordings/RE{number}")),
+            ("RecordingStatus", "completed".to_owned()),
+            ("RecordingChannels", "1".to_owned()),
+        ];
+        Self {
+            query: "?business_id=42".to_owned(),
+            fields: fields.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            token: AUTH_TOKEN.to_owned(),
+            told: None,
+            headers: Vec::new(),
+        }
+    }
+
+    pub fn field(self, name: &str, value: &str) -> Self {
+        let mut changed = self.without(name);
+        changed.fields.push((name.to_owned(), value.to_owned()));
+        changed
+    }
+
+    pub fn without(mut self, name: &str) -> Self {
+        self.fields.retain(|(other, _)| other != name);
+        self
+    }
+
+    pub fn query(mut self, query: &str) -> Self {
+        query.clone_into(&mut self.query);
+        self
+    }
+
+    pub fn token(mut self, token: &str) -> Self {
+        token.clone_into(&mut self.token);
+        self
+    }
+
+    pub fn told(mut self, url: &str) -> Self {
+        self.told = Some(url.to_owned());
+        self
+    }
+
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// Another signature than the right one.
+    pub fn signature(self, signature: &str) -> Self {
+        self.header("X-Twilio-Signature", signature)
+    }
+
+    pub fn form(&self) -> String {
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.fields).finish()
+    }
+
+    fn right_signature(&self, process_url: &str) -> String {
+        let told = self.told.clone().unwrap_or_else(|| format!("{process_url}{WEBHOOK}"));
+        sign(&SecretString::from(self.token.as_str()), &format!("{told}{}", self.query), &self.fields)
+    }
+
+    /// Byte for byte, so that no client makes another URL of the query.
+    pub async fn send(&self, process: &Process) -> RawAnswer {
+        let (url, form) = (process.url().await, self.form());
+        let mut head = format!("POST {WEBHOOK}{} HTTP/1.1\r\nHost: {}\r\n", self.query, &url["http://".len()..]);
+        head.push_str("Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n");
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !self.headers.iter().any(|(name, _)| *name == "X-Twilio-Signature") {
+            head.push_str(&format!("X-Twilio-Signature: {}\r\n", self.right_signature(&url)));
+        }
+        head.push_str(&format!("Content-Length: {}\r\n\r\n", form.len()));
+        raw(process, format!("{head}{form}").as_bytes()).await
+    }
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub struct RawAnswer {
+    /// 0 where there is none.
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl RawAnswer {
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        Self { status, head: head.to_lowercase(), body: body.to_owned() }
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// The stable code of a problem; panics where it is none, or not sent as one.
+    pub fn problem(&self) -> String {
+        assert!(self.head.contains("content-type: application/problem+json"), "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status, "{problem}");
+        assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{problem}");
+        problem["code"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Sends `request` as it is and reads until the server closes the connection.
+pub async fn raw(process: &Process, request: &[u8]) -> RawAnswer {
+    let url = process.url().await;
+    let mut stream = TcpStream::connect(&url["http://".len()..]).await.unwrap();
+    // The server may answer and close before it has read everything.
+    let _ = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    let _ = super::within_patience("an answer", stream.read_to_end(&mut answer)).await;
+    RawAnswer::parse(&String::from_utf8_lossy(&answer))
+}
