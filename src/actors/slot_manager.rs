@@ -182,20 +182,25 @@ impl SlotManager {
 
     fn hear(&mut self, WorkerReport { life, answering, doing }: WorkerReport) {
         self.forget_older_lives(life);
+        let its_own = match &doing {
+            Doing::Busy(lease) => Some(*lease),
+            Doing::Finished(ended) => Some(ended.settlement.lease),
+            Doing::Idle | Doing::Leaving | Doing::Refused(_) => None,
+        };
+        if let Some(lease) = its_own {
+            self.unclaimed.remove(&lease);
+        }
+        self.hand_back_unclaimed(life, answering);
         match doing {
             Doing::Idle => {
-                self.hand_back_unclaimed(life, answering);
                 if !self.busy.values().any(|busy| *busy == life) {
                     self.free.insert(life);
                 }
             }
             Doing::Leaving => {
-                self.hand_back_unclaimed(life, answering);
                 self.free.remove(&life);
             }
-            Doing::Busy(lease) => {
-                self.unclaimed.remove(&lease);
-            }
+            Doing::Busy(_) => {}
             Doing::Finished(ended) => self.finish(Some(life), ended),
             Doing::Refused(job) => self.finish(None, Ended::new(&job, Disposition::HandBack)),
         }
@@ -209,7 +214,8 @@ impl SlotManager {
         self.unclaimed.retain(|_, lease| !older(&lease.life));
     }
 
-    /// A worker that has nothing answers our question: the leases that we found for it were never worked on.
+    /// A worker answers our question: but for its own, the leases that we found for it were never worked on. They may
+    /// come with another that is: a claim was carried out, and the slot manager ended before it heard of it.
     fn hand_back_unclaimed(&mut self, life: WorkerLife, answering: Option<u64>) {
         if answering != Some(self.question) {
             return;
@@ -218,6 +224,8 @@ impl SlotManager {
             self.unclaimed.extract_if(|_, lease| lease.life == life).map(|(_, lease)| lease).collect();
         for HeldLease { job, lease, business_id, call_sid, .. } in orphans {
             let settlement = Settlement { job, lease, disposition: Disposition::HandBack };
+            // It is not busy with this one, and may be free at once.
+            self.busy.remove(&lease);
             self.finish(None, Ended { settlement, business_id, call_sid });
         }
     }
