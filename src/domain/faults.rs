@@ -51,10 +51,6 @@ impl Faults {
     }
 
     /// Counts a visit of `place` and says what is to happen there.
-    ///
-    /// # Panics
-    ///
-    /// Where a rule says so: that is what it is for. It does not return where a rule blocks.
     #[cfg(feature = "faults")]
     pub fn hit(&self, actor: &str, place: &str) -> Option<FaultKind> {
         use std::sync::atomic::Ordering::SeqCst;
@@ -66,13 +62,7 @@ impl Faults {
             }
             let visit = visits.fetch_add(1, SeqCst);
             if visit >= rule.after && visit < rule.after.saturating_add(rule.times) {
-                match rule.kind {
-                    FaultKind::Panic => panic!("a fault was asked for"),
-                    FaultKind::Block => loop {
-                        std::thread::park();
-                    },
-                    kind => return Some(kind),
-                }
+                return Some(rule.kind);
             }
         }
         None

@@ -11,5 +11,6 @@ mod docs;
 mod download;
 mod download_files;
 mod recording;
+mod supervision_faults;
 mod webhook;
 mod webhook_limits;

@@ -74,9 +74,10 @@ impl ChildContext {
         A: Actor<Context = Context<A>>,
         F: Future<Output: Send> + Send + 'static,
     {
-        let (faults, child) = (self.faults.clone(), self.life.child.clone());
+        let visitor = self.clone();
         let task = self.io.spawn(self.tasks.track_future(async move {
-            let fault = faults.hit(&child, "io");
+            let fault = visitor.visit("io");
+            drop(visitor);
             (future.await, fault)
         }));
         let abort = task.abort_handle();
@@ -104,9 +105,9 @@ impl ChildContext {
         A: Actor<Context = Context<A>>,
         F: Future + 'static,
     {
-        let (faults, child) = (self.faults.clone(), self.life.child.clone());
+        let visitor = self.clone();
         let task = actix_rt::spawn(self.tasks.track_future(async move {
-            match faults.hit(&child, "io") {
+            match visitor.visit("io") {
                 None => Ok(future.await),
                 Some(fault) => Err(fault),
             }
@@ -162,11 +163,25 @@ impl ChildContext {
 
     /// A place where a test or the demo may make this child fail; `false`: it was told to, and is stopping.
     pub fn survives(&self, place: &str, ctx: &mut impl ActorContext) -> bool {
-        let fault = self.faults.hit(&self.life.child, place);
+        let fault = self.visit(place);
         if let Some(fault) = fault {
             self.give_in(fault, ctx);
         }
         fault.is_none()
+    }
+
+    /// Says what fault was asked for here; those that need no context happen at once.
+    fn visit(&self, place: &str) -> Option<FaultKind> {
+        let kind = self.faults.hit(&self.life.child, place)?;
+        let Life { child, generation } = &self.life;
+        tracing::warn!(actor = %child, generation, place, fault = ?kind, "a fault was asked for");
+        match kind {
+            FaultKind::Panic => panic!("a fault was asked for"),
+            FaultKind::Block => loop {
+                std::thread::park();
+            },
+            FaultKind::Error | FaultKind::Stop => Some(kind),
+        }
     }
 
     fn give_in(&self, fault: FaultKind, ctx: &mut impl ActorContext) {

@@ -26,10 +26,7 @@ pub async fn within_patience<T>(what: &str, event: impl Future<Output = T>) -> T
 }
 
 /// Asks again and again until `answer` is something: for states of the database, which announces nothing.
-pub async fn eventually<T, F>(what: &str, mut answer: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
+pub async fn eventually<T>(what: &str, mut answer: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         let mut pace = tokio::time::interval(Duration::from_millis(10));
         loop {

@@ -166,6 +166,11 @@ impl Process {
         self.log.0.borrow().iter().filter(|line| line["marker"] == marker).cloned().collect()
     }
 
+    /// Every log line so far.
+    pub fn lines(&self) -> Vec<Value> {
+        self.log.0.borrow().clone()
+    }
+
     /// Scheme, host and port of its HTTP server.
     pub async fn url(&self) -> String {
         let started = self.line("the start", |line| line["address"].is_string()).await;
