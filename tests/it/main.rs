@@ -10,6 +10,8 @@ mod demo;
 mod docs;
 mod download;
 mod download_files;
+mod drain_forced;
+mod drain_jobs;
 mod recording;
 mod supervision_faults;
 mod webhook;

@@ -16,9 +16,6 @@ use std::{
 
 const KINDS: [&str; 3] = ["panic", "error", "stop"];
 
-/// I/O tasks that a life has at one time, at most.
-const IO_AT_ONCE: usize = 6;
-
 /// A kind of child and where it can fail.
 struct Kind {
     child: &'static str,
@@ -26,19 +23,25 @@ struct Kind {
     passes: &'static [&'static str],
     /// Places that it has not, by design.
     has_not: &'static [&'static str],
+    /// I/O tasks of one life under way at one time, at most: each of them would fail.
+    io_at_once: usize,
 }
 
-const MIGRATION: Kind = Kind { child: "migration", passes: &["started", "handler", "timer", "io"], has_not: &[] };
+const MIGRATION: Kind =
+    Kind { child: "migration", passes: &["started", "handler", "timer", "io"], has_not: &[], io_at_once: 2 };
 const SLOT_MANAGER: Kind =
-    Kind { child: "slot_manager", passes: &["started", "handler", "timer", "io"], has_not: &[] };
+    Kind { child: "slot_manager", passes: &["started", "handler", "timer", "io"], has_not: &[], io_at_once: 2 };
 /// A worker waits for nothing but its job.
 const RECORDING_WORKER: Kind =
-    Kind { child: "recording_worker", passes: &["started", "handler", "io"], has_not: &["timer"] };
-const LISTENER: Kind = Kind { child: "listener", passes: &["started", "handler", "timer", "io"], has_not: &[] };
+    Kind { child: "recording_worker", passes: &["started", "handler", "io"], has_not: &["timer"], io_at_once: 2 };
+const LISTENER: Kind =
+    Kind { child: "listener", passes: &["started", "handler", "timer", "io"], has_not: &[], io_at_once: 2 };
 /// Maintenance works by the clock; nobody tells it anything.
-const MAINTENANCE: Kind = Kind { child: "maintenance", passes: &["started", "timer", "io"], has_not: &["handler"] };
+const MAINTENANCE: Kind =
+    Kind { child: "maintenance", passes: &["started", "timer", "io"], has_not: &["handler"], io_at_once: 5 };
 /// Requests are served by the server's own threads; the actor only keeps the server.
-const HTTP: Kind = Kind { child: "http", passes: &["started", "io"], has_not: &["handler", "timer"] };
+const HTTP: Kind =
+    Kind { child: "http", passes: &["started", "io"], has_not: &["handler", "timer"], io_at_once: 1 };
 
 impl Kind {
     fn rules(&self) -> String {
@@ -53,8 +56,7 @@ impl Kind {
         };
         for (number, kind) in KINDS.into_iter().enumerate() {
             for place in self.passes.iter().chain(self.has_not) {
-                // A life has several I/O tasks at one time, each of which would fail.
-                rule(place, kind, if *place == "io" { number * IO_AT_ONCE } else { 0 });
+                rule(place, kind, if *place == "io" { number * (self.io_at_once - 1) } else { 0 });
             }
             rule("stopping", kind, 1);
             rule("stopped", kind, 2);
