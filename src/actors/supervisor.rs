@@ -105,7 +105,9 @@ pub fn reclaim(dispatch: Arc<dyn Dispatch>, instance: InstanceId, tally: DrainTa
                 Ok(reclaimed) => {
                     log_released(&reclaimed, if stopping { "drained" } else { "reaped" });
                     if stopping {
-                        reclaimed.iter().for_each(|reclaimed| tally.count(&reclaimed.disposition));
+                        for job in &reclaimed {
+                            tally.count(&job.disposition);
+                        }
                     }
                 }
                 Err(error) => tracing::warn!(%error, worker = %life, "leases left to the reaper"),

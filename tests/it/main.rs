@@ -1,5 +1,7 @@
 //! One binary: what the tests share, then a file for each behaviour.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 mod support;
 
 mod api;
@@ -12,6 +14,9 @@ mod download;
 mod download_files;
 mod drain_forced;
 mod drain_jobs;
+mod migration_failures;
+mod migration_lock;
+mod migration_outage;
 mod recording;
 mod supervision_faults;
 mod webhook;

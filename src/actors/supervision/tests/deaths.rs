@@ -105,9 +105,7 @@ impl Actor for Patient {
 
 impl Drop for Patient {
     fn drop(&mut self) {
-        if self.illness == Some((Place::Dropped, Kind::Panic)) {
-            panic!("asked for");
-        }
+        assert!(self.illness != Some((Place::Dropped, Kind::Panic)), "asked for");
     }
 }
 
@@ -121,7 +119,7 @@ impl Handler<Provoke> for Patient {
 
     fn handle(&mut self, _: Provoke, ctx: &mut Context<Self>) {
         let Some((place, kind)) = self.illness else { return };
-        let suffer = move |_: (), this: &mut Self, ctx: &mut Context<Self>| this.suffer(place, ctx);
+        let suffer = move |(), this: &mut Self, ctx: &mut Context<Self>| this.suffer(place, ctx);
         match place {
             Place::Handler => self.suffer(place, ctx),
             Place::Spawned => drop(ctx.spawn(wrap_future(async {}).map(suffer))),

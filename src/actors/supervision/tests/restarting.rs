@@ -12,11 +12,13 @@ use std::{
 };
 use tokio::sync::Notify;
 
+type Script = Arc<dyn Fn(&mut Scripted, &mut Context<Scripted>)>;
+
 /// An actor that does at its start what the test says, with its generation at hand.
 struct Scripted {
     child: ChildContext,
     journal: Journal,
-    script: Arc<dyn Fn(&mut Self, &mut Context<Self>)>,
+    script: Script,
 }
 
 impl Scripted {
@@ -25,8 +27,7 @@ impl Scripted {
         journal: &Journal,
         script: impl Fn(&mut Self, &mut Context<Self>) + 'static,
     ) -> ChildSpec {
-        let (journal, script): (_, Arc<dyn Fn(&mut Self, &mut Context<Self>)>) =
-            (journal.clone(), Arc::new(script));
+        let (journal, script): (_, Script) = (journal.clone(), Arc::new(script));
         ChildSpec::new("scripted", address.clone(), move |_, child| Self {
             child,
             journal: journal.clone(),
