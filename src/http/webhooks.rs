@@ -1,4 +1,4 @@
-//! Twilio's RecordingStatusCallback (Twilio documentation, "Recordings resource", RecordingStatusCallback): a signed
+//! Twilio's `RecordingStatusCallback` (Twilio documentation, "Recordings resource"): a signed
 //! form. It is answered with 2xx only after the job is committed, so Twilio never believes that we have a recording
 //! which we do not.
 
@@ -58,29 +58,25 @@ fn check_sender(deps: &HttpDeps, request: &HttpRequest, fields: &Fields) -> Resu
             "X-Twilio-Signature is wrong: behind a proxy, http.public_url must be what Twilio was told",
         ));
     }
-    match &deps.webhook.account_sid {
-        Some(ours) if field(fields, "AccountSid") != Some(ours.as_str()) => {
-            Err(refuse("AccountSid is another account's"))
-        }
-        _ => Ok(()),
+    if let Some(ours) = &deps.webhook.account_sid
+        && field(fields, "AccountSid") != Some(ours.as_str())
+    {
+        return Err(refuse("AccountSid is another account's"));
     }
+    Ok(())
 }
 
 /// The URL as Twilio was told it, in its spellings. What a proxy or a caller says of scheme and host is believed for the
 /// signature only: who lies about it needs a signature for the lie.
 fn told_urls(deps: &HttpDeps, request: &HttpRequest) -> Option<Vec<String>> {
     let target = request.uri().path_and_query()?.as_str();
-    Some(match &deps.webhook.public_url {
-        Some(url) => {
-            // A path of its own stands for what the proxy takes off.
-            let target = format!("{}{target}", url.path().trim_end_matches('/'));
-            spellings(url.scheme(), url.authority(), &target)
-        }
-        None => {
-            let connection = request.connection_info();
-            spellings(connection.scheme(), connection.host(), target)
-        }
-    })
+    if let Some(url) = &deps.webhook.public_url {
+        // A path of its own stands for what the proxy takes off.
+        let target = format!("{}{target}", url.path().trim_end_matches('/'));
+        return Some(spellings(url.scheme(), url.authority(), &target));
+    }
+    let connection = request.connection_info();
+    Some(spellings(connection.scheme(), connection.host(), target))
 }
 
 /// No business is guessed (incident 23): the callback's URL names it, or the callback is refused.

@@ -1,12 +1,17 @@
 //! One binary: what the tests share, then a file for each behaviour.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+=======
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+>>>>>>> e32117c (Embedded PostgreSQL after a kill, and tests: commands, the log, its markers, and the embedded database)
 
 mod support;
 
 mod api;
 mod api_outage;
 mod architecture;
+mod cli;
+mod cli_enqueue;
 mod compose;
 mod demo;
 mod docs;
@@ -14,6 +19,10 @@ mod download;
 mod download_files;
 mod drain_forced;
 mod drain_jobs;
+mod embedded_postgres;
+mod embedded_postgres_run;
+mod log;
+mod log_markers;
 mod migration_failures;
 mod migration_lock;
 mod migration_outage;

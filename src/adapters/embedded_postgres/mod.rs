@@ -34,6 +34,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const SUPERUSER: &str = "callspool";
 const PID_FILE: &str = "postmaster.pid";
+const SOCKET_LOCK: &str = ".s.PGSQL.5432.lock";
 /// Counted from 0.
 const SOCKET_LINE: usize = 4;
 
@@ -148,10 +149,14 @@ impl EmbeddedPostgres {
                 None
             }
         };
-        if alone.is_some()
-            && let Err(error) = cluster.pg_ctl(&["stop", "-m", "fast"]).await
-        {
-            tracing::warn!(%error, "the embedded PostgreSQL was not stopped; the next start takes it over");
+        if alone.is_some() {
+            match cluster.pg_ctl(&["stop", "-m", "fast"]).await {
+                // Empty now; one that is not is not only ours.
+                Ok(()) => drop(fs::remove_dir(&cluster.socket_dir)),
+                Err(error) => {
+                    tracing::warn!(%error, "the embedded PostgreSQL was not stopped; the next start takes it over");
+                }
+            }
         }
         if let Some(mut watcher) = watcher {
             // Ended before its pipe is, or it would stop the server for the others.
@@ -195,7 +200,7 @@ impl Cluster {
 
     /// Whether this call started it.
     async fn ensure_running(&mut self, options: EmbeddedOptions) -> Result<bool, EmbeddedError> {
-        self.forget_strangers_pid();
+        self.forget_stale_pid().await;
         if self.pg_ctl(&["status"]).await.is_ok() {
             // It knows best where its socket is.
             if let Some(folder) = self.pid_file().and_then(|lines| lines.get(SOCKET_LINE).cloned()) {
@@ -226,17 +231,33 @@ impl Cluster {
         Some(text.lines().map(ToOwned::to_owned).collect())
     }
 
-    /// After a kill and a restart of the machine or container the number in `postmaster.pid` may be another program's,
-    /// for which PostgreSQL would take it. A server works in its data folder; where the system tells that this process
-    /// does not, the file is stale.
-    fn forget_strangers_pid(&self) {
-        let Some(pid) = self.pid_file().and_then(|lines| lines.first()?.trim().parse::<u32>().ok()) else { return };
-        let Ok(works_in) = fs::read_link(format!("/proc/{pid}/cwd")) else { return };
-        if self.data.canonicalize().is_ok_and(|data| data != works_in) {
-            tracing::warn!(pid, "removing a stale postmaster.pid: that process is another program");
-            // Where it stays, the start says so.
-            let _ = fs::remove_file(self.data.join(PID_FILE));
-        }
+    /// Removes the `postmaster.pid`, and its socket's twin of it, of a server that was killed, where its number misleads PostgreSQL: after a
+    /// container's restart it is another program's, and without an init process it stays a zombie's. A server and all
+    /// its processes work in the data folder; while one of them still does, it is waited for, since two servers on
+    /// one folder would destroy it.
+    async fn forget_stale_pid(&self) {
+        let Ok(data) = self.data.canonicalize() else { return };
+        let works_here = |process: &Path| fs::read_link(process.join("cwd")).is_ok_and(|folder| folder == data);
+        let forgotten = async {
+            while let Some(pid) = self.pid_file().and_then(|lines| lines.first()?.trim().parse::<u32>().ok()) {
+                // Without this view of processes, as on macOS, PostgreSQL's own checks have to do.
+                let Ok(processes) = fs::read_dir("/proc") else { break };
+                if works_here(&Path::new("/proc").join(pid.to_string())) {
+                    break;
+                }
+                if processes.flatten().any(|process| works_here(&process.path())) {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    continue;
+                }
+                tracing::warn!(pid, "removing the postmaster.pid of a PostgreSQL that was killed");
+                // Where one stays, the start says so.
+                let _ = fs::remove_file(self.data.join(PID_FILE));
+                let _ = fs::remove_file(self.socket_dir.join(SOCKET_LOCK));
+                break;
+            }
+        };
+        // Late: then the start says what is the matter.
+        let _ = tokio::time::timeout(PATIENCE, forgotten).await;
     }
 
     async fn turn(&self) -> Result<Flock<File>, EmbeddedError> {
@@ -294,7 +315,9 @@ fn socket_dir(dir: &Path) -> PathBuf {
 
 /// A short name for a folder, the same with every build of this program.
 fn name_for(dir: &Path) -> String {
-    Sha256::digest(dir.as_os_str().as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let digest = Sha256::digest(dir.as_os_str().as_bytes());
+    let (first, _) = digest.split_first_chunk().unwrap_or((&[0; 8], &[]));
+    format!("{:016x}", u64::from_be_bytes(*first))
 }
 
 fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, EmbeddedError> {

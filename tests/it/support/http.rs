@@ -12,7 +12,7 @@ use url::form_urlencoded;
 
 pub const WEBHOOK: &str = "/webhooks/twilio/recording";
 
-/// Twilio's RecordingStatusCallback.
+/// Twilio's `RecordingStatusCallback`.
 #[derive(Clone)]
 pub struct Callback {
     query: String,
@@ -93,13 +93,15 @@ impl Callback {
         let (url, form) = (process.url().await, self.form());
         let mut head = format!("POST {WEBHOOK}{} HTTP/1.1\r\nHost: {}\r\n", self.query, &url["http://".len()..]);
         head.push_str("Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n");
-        for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+        let mut headers = self.headers.clone();
+        if !headers.iter().any(|(name, _)| *name == "X-Twilio-Signature") {
+            headers.push(("X-Twilio-Signature", self.right_signature(&url)));
         }
-        if !self.headers.iter().any(|(name, _)| *name == "X-Twilio-Signature") {
-            head.push_str(&format!("X-Twilio-Signature: {}\r\n", self.right_signature(&url)));
+        headers.push(("Content-Length", form.len().to_string()));
+        for (name, value) in headers {
+            head = format!("{head}{name}: {value}\r\n");
         }
-        head.push_str(&format!("Content-Length: {}\r\n\r\n", form.len()));
+        head.push_str("\r\n");
         raw(process, format!("{head}{form}").as_bytes()).await
     }
 }
