@@ -24,7 +24,7 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::{Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::process::Command;
 
@@ -112,7 +112,6 @@ impl EmbeddedPostgres {
         cluster.ensure_initialised().await?;
         let started = cluster.ensure_running(options).await?;
         let watcher = if started && options.stop_when_killed { Some(cluster.watch()?) } else { None };
-        cluster.wait_until_it_answers().await?;
         drop(turn);
         Ok(Self { cluster, users, watcher })
     }
@@ -201,11 +200,7 @@ impl Cluster {
     /// Whether this call started it.
     async fn ensure_running(&mut self, options: EmbeddedOptions) -> Result<bool, EmbeddedError> {
         self.forget_stale_pid().await;
-        if self.pg_ctl(&["status"]).await.is_ok() {
-            // It knows best where its socket is.
-            if let Some(folder) = self.pid_file().and_then(|lines| lines.get(SOCKET_LINE).cloned()) {
-                self.socket_dir = folder.into();
-            }
+        if self.is_joined().await? {
             tracing::info!("an embedded PostgreSQL runs already");
             return Ok(false);
         }
@@ -221,8 +216,31 @@ impl Cluster {
             fsync = on_off(options.fsync),
         );
         let log = self.log.display().to_string();
+        // Waits until it answers.
         self.pg_ctl(&["start", "-l", &log, "-o", &settings]).await?;
         Ok(true)
+    }
+
+    /// Waits until a server that runs answers, which takes a while when it was started just now; `false` where none runs,
+    /// or none any more: it was stopping.
+    async fn is_joined(&mut self) -> Result<bool, EmbeddedError> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.pg_ctl(&["status"]).await.is_ok() {
+            // It knows best where its socket is.
+            if let Some(folder) = self.pid_file().and_then(|lines| lines.get(SOCKET_LINE).cloned()) {
+                self.socket_dir = folder.into();
+            }
+            match self.connect("postgres").await {
+                Ok(connection) => {
+                    // It answered; how the connection ends does not matter.
+                    let _ = connection.close().await;
+                    return Ok(true);
+                }
+                Err(error) if Instant::now() > deadline => return Err(EmbeddedError::NoAnswer(error.to_string())),
+                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+        Ok(false)
     }
 
     /// The lines of `postmaster.pid` (PostgreSQL's source, `miscadmin.h`): of a server that runs, or that was killed.
@@ -290,21 +308,6 @@ impl Cluster {
         let mut pg_ctl = self.owner.command(&self.binaries.path("pg_ctl"));
         pg_ctl.arg("-D").arg(&self.data).arg("-w").arg("-t").arg(PATIENCE.as_secs().to_string()).args(arguments);
         finished("pg_ctl", pg_ctl).await
-    }
-
-    async fn wait_until_it_answers(&self) -> Result<(), EmbeddedError> {
-        let answer = async {
-            loop {
-                match self.connect("postgres").await {
-                    Ok(connection) => break connection.close().await,
-                    Err(_) => tokio::time::sleep(LOOK_EVERY).await,
-                }
-            }
-        };
-        match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(answered) => answered.map_err(|error| EmbeddedError::NoAnswer(error.to_string())),
-            Err(_) => Err(EmbeddedError::NoAnswer(format!("not within {} s", PATIENCE.as_secs()))),
-        }
     }
 }
 
