@@ -38,6 +38,9 @@ create table job_ready (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000);
 
+-- The oldest ready job of all businesses, and the newest ones for a list, without a walk over the backlog.
+create index job_ready_job_id on job_ready (job_id);
+
 create table job_scheduled (
     job_id bigint primary key,
     run_at timestamptz not null,
@@ -50,6 +53,7 @@ create table job_scheduled (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
 create index job_scheduled_due on job_scheduled (run_at);
+create index job_scheduled_business on job_scheduled (business_id, job_id);
 
 -- The fence is `lease_id`, drawn anew by every claim. The attempt's number would not do: a job that was handed back
 -- keeps its number, and a frozen worker could end the next holder's lease.

@@ -24,6 +24,10 @@ create table job_history (
 create table job_history_default partition of job_history default;
 create index job_history_job_id on job_history (job_id);
 create index job_history_call_sid on job_history (call_sid);
+create index job_history_business on job_history (business_id, job_id);
+-- The few that did not end well, among the very many that did.
+create index job_history_lost on job_history (job_id) where state <> 'done';
+create index job_history_business_lost on job_history (business_id, job_id) where state <> 'done';
 
 -- A success needs no row here: it is the job's row in the history.
 create table job_attempt (

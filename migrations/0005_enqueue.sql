@@ -3,25 +3,40 @@
 -- It waits for nobody but a transaction that enqueues the same recording and has not ended. Keys are inserted in
 -- order, so two bulk enqueues in opposite order do not deadlock. It locks no row of `business`.
 
+-- Plans are pinned, here and in what follows: a plan that is made while a table is small or not yet analysed is kept by
+-- its session, and one that reads a table as a whole is a disaster once the backlog is long.
+
+-- A temporary table of the caller's must not pass for one of ours: unless it is named, pg_temp is looked in first.
+select set_config('search_path', current_setting('search_path') || ', pg_temp', true);
+
 -- The bulk form. One answer a row, in order. State is that of the job that is there now.
 create function enqueue_many(
     p_business_id bigint[], p_call_sid text[], p_recording_url text[], p_job_type text[],
     p_recording_sid text[], p_priority smallint[], p_run_at timestamptz[]
 ) returns table (place integer, job_id bigint, state text, deduplicated boolean)
-language plpgsql set search_path from current as $$
+language plpgsql set search_path from current
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_material = off set jit = off as $$
 #variable_conflict use_column
 declare
     wrong text;
-    fresh bigint[];
-    pending integer[];
-    answer_id bigint[];
-    answer_new boolean[];
+    n integer := coalesce(cardinality(p_business_id), 0);
+    right_now timestamptz := clock_timestamp();
     keys text[];
     sids text[];
     urls text[];
-    n integer := coalesce(cardinality(p_business_id), 0);
-    found_place integer;
+    -- A number for each place, in order: jobs of one batch run in the order in which they stand there.
+    ids bigint[];
+    answer_id bigint[];
+    answer_new boolean[];
+    -- Places without an answer yet; of these, where a job was inserted; of those, where it was stored already.
+    pending integer[];
+    fresh bigint[];
+    new_places integer[];
+    stored_places integer[];
+    i integer;
     found_id bigint;
+    next_fresh integer;
 begin
     if n = 0 then return; end if;
 
@@ -58,88 +73,97 @@ begin
       cross join lateral (select coalesce(p_recording_sid[i],
                                           substring(url from '/Recordings/(RE[0-9A-Za-z]{1,32})$')) as sid) s;
 
+    ids := array(select nextval('job_id_seq') from generate_series(1, n));
     answer_id := array_fill(null::bigint, array[n]);
     answer_new := array_fill(false, array[n]);
     pending := array(select generate_series(1, n));
     while cardinality(pending) > 0 loop
         -- 3. The first of each key is inserted, in key order; a key that is live stays as it is.
         with firsts as (
-            select distinct on (p_business_id[i], keys[i], p_job_type[i]) i
-              from unnest(pending) i
-             order by p_business_id[i], keys[i], p_job_type[i], i
+            select distinct on (p_business_id[place], keys[place], p_job_type[place]) place
+              from unnest(pending) place
+             order by p_business_id[place], keys[place], p_job_type[place], place
         ), inserted as (
-            insert into job (business_id, call_sid, recording_sid, recording_key, recording_url, job_type, priority)
-            select p_business_id[i], p_call_sid[i], sids[i], keys[i], urls[i], p_job_type[i], p_priority[i]
-              from firsts order by p_business_id[i], keys[i], p_job_type[i]
+            insert into job (job_id, business_id, call_sid, recording_sid, recording_key, recording_url, job_type,
+                             priority)
+            select ids[place], p_business_id[place], p_call_sid[place], sids[place], keys[place], urls[place],
+                   p_job_type[place], p_priority[place]
+              from firsts order by p_business_id[place], keys[place], p_job_type[place]
             on conflict do nothing
             returning job_id
         )
-        select array_agg(job_id) into fresh from inserted;
+        select array_agg(job_id order by job_id) into fresh from inserted;
+        -- Both ascend: one walk finds the places.
+        new_places := '{}';
+        next_fresh := 1;
+        foreach i in array pending loop
+            if ids[i] = fresh[next_fresh] then
+                new_places[next_fresh] := i;
+                next_fresh := next_fresh + 1;
+            end if;
+        end loop;
 
         -- 4. A recording that is stored already needs no job. Looked for after the insert, in a snapshot of its own:
         --    whoever stored it in between has committed, or the insert would have met its live job.
-        with stored as (
-            select j.job_id from unnest(fresh) f(id)
-              cross join lateral (select * from job where job.job_id = f.id) j
-              cross join lateral (select 1 from recordings r
-                                   where r.business_id = j.business_id and r.recording_key = j.recording_key
-                                     and r.job_type = j.job_type) r
-        ), undone as (
-            delete from job where job.job_id = any (array(select stored.job_id from stored)) returning job.job_id
-        )
-        select array(select unnest(fresh) except select undone.job_id from undone) into fresh;
+        stored_places := array(
+            select place from unnest(new_places) place
+             where (select true from recordings r
+                     where r.business_id = p_business_id[place] and r.recording_key = keys[place]
+                       and r.job_type = p_job_type[place]));
+        if cardinality(stored_places) > 0 then
+            delete from job where job.job_id = any (array(select ids[place] from unnest(stored_places) place));
+            new_places := array(select unnest(new_places) except select unnest(stored_places));
+        end if;
 
-        -- 5. Answers: fresh jobs, live ones, stored ones.
-        for found_place, found_id in
-            select i, coalesce(j.job_id, r.job_id)
-              from unnest(pending) i
-              left join lateral (select job.job_id from job
-                                  where job.business_id = p_business_id[i] and job.recording_key = keys[i]
-                                    and job.job_type = p_job_type[i]) j on true
-              left join lateral (select recordings.job_id from recordings
-                                  where recordings.business_id = p_business_id[i]
-                                    and recordings.recording_key = keys[i]
-                                    and recordings.job_type = p_job_type[i]) r on j.job_id is null
+        -- 5. Answers: the new jobs, the live ones, the stored ones.
+        foreach i in array new_places loop
+            answer_id[i] := ids[i];
+            answer_new[i] := true;
+        end loop;
+        for i, found_id in
+            select place, coalesce((select j.job_id from job j
+                                     where j.business_id = p_business_id[place] and j.recording_key = keys[place]
+                                       and j.job_type = p_job_type[place]),
+                                   (select r.job_id from recordings r
+                                     where r.business_id = p_business_id[place] and r.recording_key = keys[place]
+                                       and r.job_type = p_job_type[place]))
+              from unnest(pending) place where not answer_new[place]
         loop
-            answer_id[found_place] := found_id;
+            answer_id[i] := found_id;
         end loop;
 
-        -- 6. Fresh jobs become ready, or scheduled; one bell a business.
-        with place as (
-            select distinct on (answer_id[i]) answer_id[i] as id, i
-              from unnest(pending) i where answer_id[i] = any (fresh) order by answer_id[i], i
-        ), later as (
+        -- 6. New jobs become ready, or scheduled; one bell a business.
+        with later as (
             insert into job_scheduled (job_id, run_at, business_id, priority)
-            select id, p_run_at[i], p_business_id[i], p_priority[i]
-              from place where p_run_at[i] > clock_timestamp()
-            returning job_id, business_id
+            select ids[place], p_run_at[place], p_business_id[place], p_priority[place]
+              from unnest(new_places) place where p_run_at[place] > right_now
+            returning business_id
         ), now_ready as (
             insert into job_ready (business_id, priority, job_id)
-            select p_business_id[i], p_priority[i], id
-              from place where p_run_at[i] is null or p_run_at[i] <= clock_timestamp()
-            returning job_id, business_id
-        ), bells as (
-            insert into doorbell (business_id, ready_delta, scheduled_delta)
-            select business_id, sum(r), sum(s)
-              from (select business_id, 1 as r, 0 as s from now_ready
-                    union all select business_id, 0, 1 from later) moved
-             group by business_id
+            select p_business_id[place], p_priority[place], ids[place]
+              from unnest(new_places) place where (p_run_at[place] > right_now) is not true
+            returning business_id
         )
-        select array_agg(i) into pending from place;
-        for found_place in select unnest(pending) loop answer_new[found_place] := true; end loop;
+        insert into doorbell (business_id, ready_delta, scheduled_delta)
+        select business_id, sum(r), sum(s)
+          from (select business_id, 1 as r, 0 as s from now_ready
+                union all select business_id, 0, 1 from later) moved
+         group by business_id;
 
         -- 7. A job that ended between two of these statements, and stored nothing, answers no question: once more.
-        pending := array(select i from generate_series(1, n) i where answer_id[i] is null);
+        pending := array(select place from unnest(pending) place where answer_id[place] is null);
     end loop;
 
+    -- Scalar subqueries, not EXISTS: those may be answered by hashing the whole table.
     return query
-        select i, answer_id[i],
-               case when exists (select 1 from job_lease l where l.job_id = answer_id[i]) then 'running'
-                    when exists (select 1 from job_scheduled s where s.job_id = answer_id[i]) then 'scheduled'
-                    when exists (select 1 from job j where j.job_id = answer_id[i]) then 'ready'
+        select place, answer_id[place],
+               case when answer_new[place] then case when p_run_at[place] > right_now then 'scheduled' else 'ready' end
+                    when (select true from job_lease l where l.job_id = answer_id[place]) then 'running'
+                    when (select true from job_scheduled s where s.job_id = answer_id[place]) then 'scheduled'
+                    when (select true from job j where j.job_id = answer_id[place]) then 'ready'
                     else 'done' end,
-               not answer_new[i]
-          from generate_series(1, n) i;
+               not answer_new[place]
+          from generate_series(1, n) place;
 end $$;
 
 -- The public form: SELECT callspool.enqueue(business_id => 42, call_sid => 'CA…', recording_url => 'https://…')

@@ -1,5 +1,7 @@
 -- Settle and reap: the two ways in which a lease ends.
 
+select set_config('search_path', current_setting('search_path') || ', pg_temp', true);
+
 -- Ends attempts and frees their slots; returns the leases that were still held. An attempt whose lease is gone
 -- changes nothing: it was reaped meanwhile, and its job has another future.
 --
@@ -10,7 +12,8 @@ create function settle(
     p_key text[], p_bytes bigint[], p_sha256 bytea[], p_content_type text[]
 ) returns setof bigint
 language plpgsql set search_path from current
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_material = off set jit = off as $$
 declare
     held bigint[];
     ids bigint[];
@@ -23,6 +26,8 @@ begin
     with reported as (
         select i, p_job_id[i] as job_id, p_lease_id[i] as lease_id, p_outcome[i] as outcome
           from generate_subscripts(p_job_id, 1) i
+         -- Leases are locked in one order, so that two who settle the same ones do not deadlock.
+         order by p_job_id[i]
     ), ended as (
         delete from job_lease l using reported r
          where l.job_id = r.job_id and l.lease_id = r.lease_id
@@ -85,10 +90,15 @@ end $$;
 -- counts: the job is ready again, or dead when it was the last. Returns what became of each.
 create function reap(p_ttl_ms bigint, p_limit integer, p_max_attempts smallint)
 returns table (job_id bigint, business_id bigint, call_sid text, is_dead boolean)
-language plpgsql set search_path from current as $$
+language plpgsql set search_path from current
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_material = off set jit = off as $$
 #variable_conflict use_column
 declare
     reaped bigint[];
+    reaped_business bigint[];
+    reaped_call text[];
+    reaped_dead boolean[];
     ids bigint[];
     n_all integer[];
     n_dead integer[];
@@ -121,12 +131,10 @@ begin
         insert into job_attempt (job_id, attempt, business_id, instance_id, started_at, ended_at, error_code,
                                  error_message)
         select job_id, attempt, business_id, instance_id, leased_at, now(), 'lease_expired', why from judged
-    ), counted as (
-        select business_id, count(*) as n, count(*) filter (where is_dead) as dead from judged group by business_id
     )
-    select (select array_agg(judged.job_id) from judged), array_agg(business_id order by business_id),
-           array_agg(n order by business_id), array_agg(dead order by business_id)
-      into reaped, ids, n_all, n_dead from counted;
+    select array_agg(job_id order by job_id), array_agg(business_id order by job_id),
+           array_agg(call_sid order by job_id), array_agg(is_dead order by job_id)
+      into reaped, reaped_business, reaped_call, reaped_dead from judged;
 
     -- Processes that are long gone and hold nothing need no row.
     delete from instance i
@@ -134,16 +142,15 @@ begin
        and not exists (select 1 from job_lease l where l.instance_id = i.instance_id);
     if reaped is null then return; end if;
 
+    select array_agg(id order by id), array_agg(n order by id), array_agg(dead order by id)
+      into ids, n_all, n_dead
+      from (select id, count(*) as n, count(*) filter (where lost_for_good) as dead
+              from unnest(reaped_business, reaped_dead) r (id, lost_for_good) group by id) counted;
     perform 1 from business where business_id = any (ids) order by business_id for no key update;
     update business b
        set running = b.running - x.n, ready = b.ready + x.n - x.dead, dead = b.dead + x.dead,
            has_more = b.has_more or x.n > x.dead
       from unnest(ids, n_all, n_dead) x (id, n, dead)
      where b.business_id = x.id;
-    return query
-        select a.id, coalesce(j.business_id, h.business_id), coalesce(j.call_sid, h.call_sid), j.job_id is null
-          from unnest(reaped) a (id)
-          left join job j on j.job_id = a.id
-          left join lateral (select * from job_history where job_history.job_id = a.id
-                              order by finished_at desc limit 1) h on j.job_id is null;
+    return query select * from unnest(reaped, reaped_business, reaped_call, reaped_dead);
 end $$;

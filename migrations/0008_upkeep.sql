@@ -1,8 +1,12 @@
 -- What time brings back: due jobs, the days of the history, and a check of the invariants.
 
+select set_config('search_path', current_setting('search_path') || ', pg_temp', true);
+
 -- Makes up to p_limit due jobs ready. It rings the bell for them rather than lock businesses: the next claim reads it.
 create function promote(p_limit integer, out promoted integer, out next_due_ms bigint)
-language plpgsql set search_path from current as $$
+language plpgsql set search_path from current
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_material = off set jit = off as $$
 begin
     with due as (
         select job_id from job_scheduled where run_at <= now() order by run_at limit p_limit for update skip locked
@@ -18,8 +22,9 @@ begin
         select business_id, count(*), -count(*) from now_ready group by business_id
     )
     select count(*) into promoted from now_ready;
-    select greatest(0, extract(epoch from min(run_at) - clock_timestamp()) * 1000)::bigint into next_due_ms
-      from job_scheduled;
+    -- Null when nothing is scheduled; greatest() alone would make that a zero, and callers come back at once.
+    select greatest(0, extract(epoch from run_at - clock_timestamp()) * 1000)::bigint into next_due_ms
+      from job_scheduled order by run_at limit 1;
 end $$;
 
 create function day_begins(p_day date) returns timestamptz
@@ -27,8 +32,11 @@ language sql stable as $$ select p_day::timestamp at time zone 'UTC' $$;
 
 -- Makes the partitions of today and the next days, and drops those whose day ended p_keep ago. One process at a time;
 -- the others find it done.
+--
+-- To drop a partition locks its parent, and everybody who settles queues up behind that. So it does not wait long; what
+-- somebody reads just now is dropped by a later call, and no such wait undoes the partitions that were made.
 create function rotate_history(p_keep interval, out created integer, out dropped integer)
-language plpgsql set search_path from current set lock_timeout = '2s' as $$
+language plpgsql set search_path from current set lock_timeout = '200ms' as $$
 declare
     parent text;
     moment text;
@@ -62,8 +70,12 @@ begin
              where i.inhparent = parent::regclass and c.relname ~ '_p[0-9]{8}$'
                and to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (now() at time zone 'UTC') - p_keep
         loop
-            execute format('drop table %s', old.partition);
-            dropped := dropped + 1;
+            begin
+                execute format('drop table %s', old.partition);
+                dropped := dropped + 1;
+            exception when lock_not_available then
+                raise log 'partition % is in use; dropped later', old.partition;
+            end;
         end loop;
     end loop;
 end $$;
@@ -71,7 +83,9 @@ end $$;
 -- A business with ready jobs that is neither marked nor has a bell would wait for ever: there must be none. Marks
 -- those that there are, and says how many.
 create function heal_stranded() returns bigint
-language plpgsql set search_path from current as $$
+language plpgsql set search_path from current
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_material = off set jit = off as $$
 declare
     stranded bigint[];
     healed bigint;

@@ -20,6 +20,7 @@ use crate::domain::{
     job::{ClaimedJob, Disposition, Settlement},
     lease::{LeaseId, WorkerLife},
     ports::{ActorInfo, ClaimRequest, Claimed, Clock, Dispatch, HeldLease, InstanceInfo, StoreError, StoreResult},
+    slots::RingPlace,
 };
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
 use std::{
@@ -87,7 +88,7 @@ pub struct SlotManager {
     unclaimed: HashMap<LeaseId, HeldLease>,
     finished: Vec<Finished>,
     /// Where the last claim left the ring.
-    cursor: i64,
+    place: RingPlace,
     poll: Duration,
     poll_timer: Option<SpawnHandle>,
     /// Fires when half of the time is over after which the others take this instance for dead.
@@ -127,7 +128,7 @@ impl SlotManager {
     pub fn new(child: ChildContext, deps: SlotManagerDeps) -> Self {
         // The ring is entered anywhere, so that claimers do not walk it in step.
         #[expect(clippy::cast_possible_truncation, reason = "any place will do")]
-        let cursor = (deps.clock.random() * 1e6) as i64;
+        let place = RingPlace { after: (deps.clock.random() * 1e6) as i64, turn_left: 0 };
         Self {
             child,
             phase: Phase::Recovering,
@@ -136,7 +137,7 @@ impl SlotManager {
             busy: HashMap::new(),
             unclaimed: HashMap::new(),
             finished: Vec::new(),
-            cursor,
+            place,
             poll: deps.limits.poll_min,
             poll_timer: None,
             dead_man: None,
@@ -353,11 +354,11 @@ impl SlotManager {
         }
     }
 
-    fn claimed(&mut self, Claimed { jobs, cursor, bells }: Claimed, offered: Vec<WorkerLife>) {
+    fn claimed(&mut self, Claimed { jobs, place, bells }: Claimed, offered: Vec<WorkerLife>) {
         let found_work = bells > 0 || !jobs.is_empty();
         self.poll =
             if found_work { self.deps.limits.poll_min } else { (self.poll * 2).min(self.deps.limits.poll_max) };
-        self.cursor = cursor;
+        self.place = place;
         self.free.extend(offered);
         for (life, job) in jobs {
             self.assign(life, job);
@@ -395,7 +396,7 @@ impl SlotManager {
         ClaimRequest {
             instance: self.deps.identity.instance,
             workers: Vec::new(),
-            cursor: self.cursor,
+            place: self.place,
             quantum,
             lease_for: lease,
             drain_limit: DRAIN_LIMIT,

@@ -9,6 +9,7 @@ use super::{
     job::{ClaimedJob, Disposition, Enqueued, JobFilter, JobView, NewJob, Settlement},
     lease::{Holder, LeaseId, WorkerLife},
     migration::{AppliedMigration, LockTry, MigrationFailure, SchemaVersions, Version},
+    slots::RingPlace,
     text::clean,
 };
 use async_trait::async_trait;
@@ -53,8 +54,8 @@ pub struct ClaimRequest {
     pub instance: InstanceId,
     /// The free workers of this process; a claim never takes more jobs than these.
     pub workers: Vec<WorkerLife>,
-    /// Where the last claim left the ring; businesses after it come first.
-    pub cursor: i64,
+    /// Where the last claim left the ring.
+    pub place: RingPlace,
     /// Jobs a turn and unit of weight, see [`super::slots`].
     pub quantum: u16,
     /// How long an attempt may take before the reaper takes it for lost.
@@ -70,7 +71,7 @@ pub struct Claimed {
     /// With the worker that each was claimed for.
     pub jobs: Vec<(WorkerLife, ClaimedJob)>,
     /// Where the next claim begins.
-    pub cursor: i64,
+    pub place: RingPlace,
     /// Doorbell rows that were read.
     pub bells: u32,
 }

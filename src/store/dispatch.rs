@@ -12,6 +12,7 @@ use crate::domain::{
     job::{AttemptResult, Disposition, Settlement, StoredRecording},
     lease::{Holder, LeaseId},
     ports::{ClaimRequest, Claimed, Dispatch, HeldLease, InstanceInfo, Reclaimed, StoreResult},
+    slots::RingPlace,
 };
 use async_trait::async_trait;
 use sqlx::types::Json;
@@ -23,7 +24,8 @@ impl Dispatch for Store {
             .bind(request.instance.0)
             .bind(request.workers.iter().map(|life| i32::from(life.worker)).collect::<Vec<_>>())
             .bind(request.workers.iter().map(|life| life.generation.cast_signed()).collect::<Vec<_>>())
-            .bind(request.cursor)
+            .bind(request.place.after)
+            .bind(request.place.turn_left)
             .bind(i32::from(request.quantum))
             .bind(millis(request.lease_for))
             .bind(request.drain_limit.cast_signed())
@@ -31,10 +33,10 @@ impl Dispatch for Store {
             .fetch_all(self.pool())
             .await
             .map_err(|error| clean_error(&error))?;
-        let mut claimed = Claimed { cursor: request.cursor, ..Claimed::default() };
+        let mut claimed = Claimed { place: request.place, ..Claimed::default() };
         for row in rows {
             claimed.bells = row.bells.cast_unsigned();
-            claimed.cursor = row.cursor_after;
+            claimed.place = RingPlace { after: row.cursor_after, turn_left: row.turn_left };
             claimed.jobs.extend(row.job(self.config().retry.max_attempts)?);
         }
         Ok(claimed)

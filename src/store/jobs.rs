@@ -44,7 +44,7 @@ impl JobBook for Store {
             .bind(filter.state.map(JobState::as_str))
             .bind(filter.business_id.map(BusinessId::get))
             .bind(filter.call_sid.as_ref().map(CallSid::as_str))
-            .bind(i64::from(filter.limit))
+            .bind(i32::from(filter.limit))
             .fetch_all(self.pool())
             .await
             .map_err(|error| clean_error(&error))?;

@@ -97,6 +97,7 @@ impl JobRow {
 pub(super) struct ClaimedRow {
     pub(super) bells: i32,
     pub(super) cursor_after: i64,
+    pub(super) turn_left: i32,
     worker: Option<i32>,
     generation: Option<i64>,
     job_id: Option<i64>,

@@ -26,14 +26,9 @@ macro_rules! statements {
 statements! {
     enqueue = "select place, job_id, state, deduplicated from {s}.enqueue_many($1, $2, $3, $4, $5, $6, $7) order by place";
     job = "select * from {s}.job_view where job_id = $1";
-    jobs = "select * from {s}.job_view
-             where job_id < $1
-               and ($2::text is null or state = $2)
-               and ($3::bigint is null or business_id = $3)
-               and ($4::text is null or call_sid = $4)
-             order by job_id desc limit $5";
+    jobs = "select * from {s}.jobs_page($1, $2, $3, $4, $5)";
     ring = "select pg_notify($1, '')";
-    claim = "select * from {s}.claim($1, $2, $3, $4, $5, $6, $7, $8)";
+    claim = "select * from {s}.claim($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     settle = "select * from {s}.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     held = "select l.job_id, l.lease_id, l.worker, l.generation, l.business_id, j.call_sid
               from {s}.job_lease l join {s}.job j using (job_id) where l.instance_id = $1";
@@ -53,16 +48,16 @@ statements! {
     instances = "select instance_id, host, pid, roles, version, workers, draining, actors, started_at,
                         (extract(epoch from now() - beat_at) * 1000)::bigint as beat_age_ms
                    from {s}.instance order by started_at, instance_id";
-    backlog = "select coalesce(sum(ready), 0)::bigint + coalesce((select sum(ready_delta) from {s}.doorbell), 0)::bigint as ready,
-                      coalesce(sum(scheduled), 0)::bigint
-                          + coalesce((select sum(scheduled_delta) from {s}.doorbell), 0)::bigint as scheduled,
-                      coalesce(sum(running), 0)::bigint as running, coalesce(sum(done), 0)::bigint as done,
-                      coalesce(sum(cancelled), 0)::bigint as cancelled, coalesce(sum(dead), 0)::bigint as dead
-                 from {s}.business";
-    oldest_ready = "select j.enqueued_at from {s}.job j
-                     where exists (select 1 from {s}.job_ready q where q.business_id = j.business_id
-                                      and q.priority = j.priority and q.job_id = j.job_id)
-                     order by j.job_id limit 1";
+    backlog = "select b.ready + d.ready, b.scheduled + d.scheduled, b.running, b.done, b.cancelled, b.dead
+                 from (select coalesce(sum(ready), 0)::bigint as ready, coalesce(sum(scheduled), 0)::bigint as scheduled,
+                              coalesce(sum(running), 0)::bigint as running, coalesce(sum(done), 0)::bigint as done,
+                              coalesce(sum(cancelled), 0)::bigint as cancelled, coalesce(sum(dead), 0)::bigint as dead
+                         from {s}.business) b,
+                      (select coalesce(sum(ready_delta), 0)::bigint as ready,
+                              coalesce(sum(scheduled_delta), 0)::bigint as scheduled
+                         from {s}.doorbell) d";
+    oldest_ready = "select enqueued_at from {s}.job
+                     where job_id = (select job_id from {s}.job_ready order by job_id limit 1)";
     schema_exists = "select to_regclass('{s}._sqlx_migrations') is not null";
     schema_version = "select coalesce(max(version), 0) from {s}._sqlx_migrations where success";
     lock_holder = "select l.pid, coalesce(a.application_name, '') as app, coalesce(a.backend_start, now()) as since
