@@ -1,0 +1,86 @@
+//! Every statement and every function of the database is checked against the real schema.
+
+use crate::{
+    queue_law::{Claimer, dead, execute, retry},
+    support::{Database, eventually, new_job},
+};
+use callspool::domain::{
+    job::JobFilter,
+    lease::{Holder, WorkerLife},
+    ports::{Dispatch, FleetView, Gate, JobBook, Upkeep},
+};
+use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_statement_is_understood_by_the_real_schema() {
+    let database = Database::migrated().await;
+    let mut connection = database.connect().await;
+    let statements = database.store().statements();
+    assert!(statements.len() > 20, "{}", statements.len());
+    for (name, sql) in statements {
+        let prepared = connection.prepare(AssertSqlSafe(sql).into_sql_str()).await;
+        assert!(prepared.is_ok(), "{name}: {}", prepared.unwrap_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_function_of_the_schema_is_run_by_the_store() {
+    let database = Database::migrated().await;
+    let track = "do $$ begin execute format('alter database %I set track_functions = %L', current_database(), 'all'); end $$";
+    execute(&database, track).await;
+
+    let mut claimer = Claimer::new(&database).await;
+    let store = claimer.store.clone();
+    store.enqueue(&[new_job(1, 1), new_job(1, 2), new_job(2, 3)]).await.unwrap();
+    store.ring().await.unwrap();
+    store.ping().await.unwrap();
+    let jobs = claimer.claim(2).await;
+    claimer.settle_all([(&jobs[0], retry(Duration::ZERO)), (&jobs[1], dead())]).await;
+    assert!(claimer.claim(1).await.len() == 1);
+    let life = WorkerLife { worker: 0, generation: 1 };
+    assert_eq!(store.held(claimer.instance).await.unwrap().len(), 1);
+    assert_eq!(store.reclaim(Holder { instance: claimer.instance, life }, None).await.unwrap().len(), 1);
+    assert_eq!(store.promote(10).await.unwrap().count, 1);
+    store.reap(Duration::from_secs(10), 10).await.unwrap();
+    store.rotate_history(Duration::from_hours(1)).await.unwrap();
+    store.heal_stranded().await.unwrap();
+    store.fleet_status().await.unwrap();
+    store.versions().await.unwrap();
+    assert!(store.job(jobs[0].id).await.unwrap().is_some());
+    assert_eq!(store.jobs(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap().len(), 3);
+    store.deregister(claimer.instance).await.unwrap();
+    execute(&database, "select enqueue(business_id => 9, call_sid => 'CA9', recording_url => 'https://h/x')").await;
+    store.close().await;
+
+    // A small function of one SELECT is inlined, and leaves no trace in the statistics.
+    let not_run = "select p.proname::text from pg_proc p join pg_language l on l.oid = p.prolang
+                    where p.pronamespace = 'callspool'::regnamespace and (l.lanname = 'plpgsql' or p.proconfig is not null)
+                      and not exists (select 1 from pg_stat_user_functions s where s.funcid = p.oid and s.calls > 0)";
+    let counted = eventually("the statistics", || async {
+        let mut connection = database.connect().await;
+        let missing: Vec<String> = sqlx::query_scalar(not_run).fetch_all(&mut connection).await.unwrap();
+        missing.is_empty().then_some(())
+    });
+    counted.await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_another_name_is_a_queue_of_its_own() {
+    let database = Database::migrated().await;
+    let other = database.store_with(|config| config.schema = "second \"queue\"".to_owned());
+    crate::support::postgres::migrate(&other).await;
+    other.enqueue(&[new_job(1, 1)]).await.unwrap();
+    assert_eq!(other.fleet_status().await.unwrap().backlog.ready, 1);
+    assert_eq!(database.store().fleet_status().await.unwrap().backlog.ready, 0);
+    let mut claimer = Claimer::new(&database).await;
+    assert!(claimer.claim(1).await.is_empty());
+    claimer.store = other;
+    claimer.beat().await;
+    assert_eq!(claimer.claim(1).await.len(), 1);
+    for (name, sql) in claimer.store.statements() {
+        let mut connection = database.connect().await;
+        let prepared = connection.prepare(AssertSqlSafe(sql).into_sql_str()).await;
+        assert!(prepared.is_ok(), "{name}: {}", prepared.unwrap_err());
+    }
+}
