@@ -29,6 +29,8 @@ mod migration_outage;
 mod queue_claim;
 mod queue_enqueue;
 mod queue_law;
+mod queue_model;
+mod queue_race;
 mod queue_settle;
 mod queue_statements;
 mod queue_upkeep;
