@@ -1,0 +1,99 @@
+//! What a step may cost, in pages that it reads: whatever the backlog, and on plans that were made when the tables were
+//! small.
+
+use crate::support::Database;
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
+
+/// `count` ready jobs of one business, by numbers from `first` on. In SQL: they come in at once, and nothing is
+/// analysed.
+async fn backlog(connection: &mut PgConnection, business: i64, first: u32, count: u32) {
+    let sql = format!(
+        "with job as (
+             insert into job (business_id, call_sid, recording_sid, recording_key, recording_url, job_type, priority)
+             select {business}, 'CA' || n, 'RE' || n, 'RE' || n, 'https://h/x', 'download_only', 5
+               from generate_series({first}, {first} + {count} - 1) n
+             returning business_id, priority, job_id
+         ), ready as (
+             insert into job_ready (business_id, priority, job_id) select business_id, priority, job_id from job
+         )
+         insert into doorbell select {business}, {count}, 0"
+    );
+    connection.execute(AssertSqlSafe(sql)).await.unwrap();
+}
+
+/// Pages that a statement touched, by the server's own count.
+async fn pages(connection: &mut PgConnection, sql: &str) -> i64 {
+    let explain = format!("explain (analyze, buffers, format json) {sql}");
+    let plan: serde_json::Value =
+        sqlx::query_scalar(AssertSqlSafe(explain)).fetch_one(connection).await.unwrap();
+    let node = &plan[0]["Plan"];
+    node["Shared Hit Blocks"].as_i64().unwrap() + node["Shared Read Blocks"].as_i64().unwrap()
+}
+
+const CLAIM: &str = "select * from claim('00000000-0000-0000-0000-000000000001', array_fill(1, array[16]),
+                                         array_fill(1::bigint, array[16]), 0, 0, 1, 900000, 2000, 5)";
+const ENQUEUE: &str = "select * from enqueue(business_id => 7, call_sid => 'CA' || nextval('lease_id_seq'),
+                                             recording_url => 'https://h/x')";
+/// All that runs is done.
+const SETTLE: &str = "select settle(array_agg(job_id), array_agg(lease_id), array_agg('done'::text), array_agg(0::bigint),
+                                    array_agg(null::text), array_agg(null::text), array_agg('k'::text), array_agg(1::bigint),
+                                    array_agg(sha256('x')), array_agg('audio/mpeg'::text)) from job_lease";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_step_reads_the_backlog_also_on_plans_that_were_made_for_small_tables() {
+    let database = Database::migrated().await;
+    let mut connection = database.connect().await;
+    for table in ["business", "job", "job_ready", "job_scheduled", "job_lease", "doorbell"] {
+        let off = format!("alter table {table} set (autovacuum_enabled = off)");
+        connection.execute(AssertSqlSafe(off)).await.unwrap();
+    }
+    // A session that has run everything often enough to keep its plans, on tables with hardly a row.
+    connection.execute("insert into instance values (gen_random_uuid(), 'h', 1, '{}', '1', 1, false, '[]')").await.unwrap();
+    for _ in 0..12 {
+        for step in [ENQUEUE, CLAIM, SETTLE, "select * from promote(100)", "select * from reap(1000, 100, 3::smallint)"] {
+            connection.execute(step).await.unwrap();
+        }
+    }
+    // One business with 200,000 jobs and all its slots in use; many others with a few.
+    backlog(&mut connection, 1, 1_000_000, 200_000).await;
+    for business in 100..150 {
+        backlog(&mut connection, business, u32::try_from(business).unwrap() * 1_000, 3).await;
+    }
+    connection.execute("insert into job_scheduled select job_id, now() + interval '1 day', business_id, priority from job
+                         where job_id % 10 = 0 and business_id = 1").await.unwrap();
+    connection.execute("delete from job_ready q using job_scheduled s where q.job_id = s.job_id").await.unwrap();
+    connection.execute(CLAIM).await.unwrap();
+    let saturate = "update business set max_slots = running where business_id = 1";
+    connection.execute(saturate).await.unwrap();
+
+    // 16 jobs of 16 businesses: the doorbell, a descent or two of each index, and the rows.
+    let statements = [
+        ("claim", CLAIM, 1_500),
+        ("settle", SETTLE, 2_000),
+        ("enqueue", ENQUEUE, 150),
+        ("enqueue of what is there", "select * from enqueue(business_id => 1, call_sid => 'CA1000001', recording_sid => 'RE1000001', recording_url => 'https://h/x')", 100),
+        ("promote", "select * from promote(100)", 50),
+        ("reap", "select * from reap(1000000, 100, 3::smallint)", 500),
+        ("heal", "select heal_stranded()", 1_000),
+        ("the list", "select * from jobs_page(9223372036854775807, null, null, null, 50)", 2_500),
+        ("the list of a business", "select * from jobs_page(9223372036854775807, null, 1, null, 50)", 2_500),
+        ("what runs", "select * from jobs_page(9223372036854775807, 'running', null, null, 50)", 2_500),
+        ("what is dead", "select * from jobs_page(9223372036854775807, 'dead', 1, null, 50)", 100),
+        ("the jobs of a call", "select * from jobs_page(9223372036854775807, null, null, 'CA1000001', 50)", 100),
+    ];
+    let mut dear = Vec::new();
+    for (name, sql, most) in statements {
+        let read = pages(&mut connection, sql).await;
+        if read > most {
+            dear.push(format!("{name}: {read} pages, at most {most}"));
+        }
+    }
+    let store = database.store();
+    for (name, sql) in store.statements().into_iter().filter(|(name, _)| ["oldest_ready", "backlog"].contains(name)) {
+        let read = pages(&mut connection, &sql).await;
+        if read > 100 {
+            dear.push(format!("{name}: {read} pages, at most 100"));
+        }
+    }
+    assert_eq!(dear, Vec::<String>::new());
+}
