@@ -1,0 +1,146 @@
+//! The queue through real processes: slots over the fleet, a kill, a database that breaks off, and changes while it runs.
+
+use crate::{
+    queue_law::{assert_law, execute, slots, totals},
+    support::{Answer, Database, Process, Provider, eventually, process::Setup, provider::recording},
+};
+use sqlx::Connection;
+
+/// Two setups that store in one place, as a fleet does.
+fn fleet(database: &Database, provider: &Provider) -> (Setup, Setup) {
+    let one = Setup::new(database).provider(provider);
+    let storage = format!("file:{}", one.storage().display());
+    let two = Setup::new(database).provider(provider).var("CALLSPOOL_STORAGE_URL", &storage);
+    (one, two)
+}
+
+fn hold(provider: &Provider, numbers: std::ops::RangeInclusive<u32>) {
+    numbers.for_each(|number| provider.tell(number, [Answer::Held(recording(number))]));
+}
+
+/// Requests so far for the recordings 1 to 8.
+fn held_asked(provider: &Provider) -> usize {
+    let number = |path: &str| path.rsplit("/RE").next()?.split('.').next()?.parse::<u32>().ok();
+    provider.asked().iter().filter(|asked| number(&asked.path).is_some_and(|number| number <= 8)).count()
+}
+
+/// Waits until everything that was enqueued is over.
+async fn all_over(database: &Database, jobs: i64) {
+    eventually(&format!("the end of {jobs} jobs"), || async {
+        (totals(database).await == (jobs, jobs)).then_some(())
+    })
+    .await;
+}
+
+async fn states(database: &Database) -> Vec<(String, i16)> {
+    let mut connection = database.connect().await;
+    sqlx::query_as("select state, attempt from job_view order by job_id").fetch_all(&mut connection).await.unwrap()
+}
+
+/// A job of another business has gone all the way: so the fleet has looked for work since.
+async fn another_goes_by(process: &Process, number: u32) {
+    let id = process.enqueue(i64::from(number), number).await;
+    eventually("a job that goes by", || async { (process.job(id).await["state"] == "done").then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_together_never_run_more_than_a_business_has_slots() {
+    let (database, provider) = (Database::migrated().await, Provider::start());
+    execute(&database, "insert into business (business_id, max_slots) values (42, 2)").await;
+    let (one, two) = fleet(&database, &provider);
+    let (one, two) = tokio::join!(one.run(), two.run());
+    hold(&provider, 1..=8);
+    for number in 1..=8 {
+        if number % 2 == 0 { &one } else { &two }.enqueue(42, number).await;
+    }
+    for asked in 2..=8 {
+        eventually("the next download", || async { (held_asked(&provider) >= asked).then_some(()) }).await;
+        // Both have looked for more.
+        another_goes_by(&one, 100 + u32::try_from(asked).unwrap()).await;
+        another_goes_by(&two, 200 + u32::try_from(asked).unwrap()).await;
+        assert_eq!(held_asked(&provider), asked);
+        assert_eq!(slots(&database, 42).await, (2, 2));
+        provider.release(1);
+    }
+    provider.release(1);
+    all_over(&database, 8 + 2 * 7).await;
+    for event in one.events("WORKER_SLOT_ACQUIRED").iter().chain(&two.events("WORKER_SLOT_ACQUIRED")) {
+        assert!(event["running"].as_i64() <= event["max_slots"].as_i64(), "{event}");
+    }
+    assert_law(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_downloaded_another_one_finishes() {
+    let (database, provider) = (Database::migrated().await, Provider::start());
+    let (one, two) = fleet(&database, &provider);
+    let mut one = one.run().await;
+    let storage = one.storage();
+    hold(&provider, 1..=4);
+    for number in 1..=4 {
+        one.enqueue(42, number).await;
+    }
+    provider.asked_times(4).await;
+    let two = two.run().await;
+    one.kill().await;
+    // The second asks anew; what is held for the dead one is of no interest.
+    provider.asked_times(8).await;
+    provider.release(100);
+    all_over(&database, 4).await;
+    assert_eq!(states(&database).await, vec![("done".to_owned(), 2); 4], "the attempt of the killed process counts");
+    for number in 1..=4 {
+        assert_eq!(std::fs::read(storage.join(format!("42/CA{number}.mp3"))).unwrap(), recording(number));
+    }
+    let released = two.events("WORKER_RELEASE_SLOT");
+    assert_eq!(released.iter().filter(|event| event["reason"] == "reaped").count(), 4, "{released:?}");
+    assert_law(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_connections_all_break_goes_on_and_downloads_nothing_twice() {
+    let (database, provider) = (Database::migrated().await, Provider::start());
+    let process = Setup::new(&database).provider(&provider).run().await;
+    hold(&provider, 1..=3);
+    for number in 1..=3 {
+        process.enqueue(42, number).await;
+    }
+    provider.asked_times(3).await;
+    let mut connection = database.connect().await;
+    for _ in 0..3 {
+        let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                    where datname = current_database() and application_name like 'callspool%'";
+        let cut: i64 = sqlx::query_scalar(cut).fetch_one(&mut connection).await.unwrap();
+        assert!(cut > 0);
+        another_goes_by(&process, 100 + u32::try_from(process.events("WORKER_DOWNLOAD_DONE").len()).unwrap()).await;
+    }
+    connection.close().await.unwrap();
+    provider.release(3);
+    all_over(&database, 6).await;
+    assert_eq!(states(&database).await, vec![("done".to_owned(), 1); 6]);
+    assert_eq!(provider.asked().len(), 6);
+    assert_law(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_max_slots_takes_effect_while_the_process_runs() {
+    let (database, provider) = (Database::migrated().await, Provider::start());
+    execute(&database, "insert into business (business_id, max_slots) values (42, 1)").await;
+    let process = Setup::new(&database).provider(&provider).run().await;
+    hold(&provider, 1..=6);
+    for number in 1..=6 {
+        process.enqueue(42, number).await;
+    }
+    provider.asked_times(1).await;
+    execute(&database, "update business set max_slots = 4").await;
+    provider.asked_times(4).await;
+    assert_eq!(slots(&database, 42).await, (4, 4));
+    execute(&database, "update business set max_slots = 0 where business_id = 42").await;
+    provider.release(4);
+    eventually("the running ones' end", || async { (slots(&database, 42).await.0 == 0).then_some(()) }).await;
+    another_goes_by(&process, 100).await;
+    assert_eq!(provider.asked().len(), 5, "what is lowered to nothing starts nothing");
+    execute(&database, "update business set max_slots = 2 where business_id = 42").await;
+    provider.release(2);
+    all_over(&database, 7).await;
+    assert_law(&database).await;
+}
