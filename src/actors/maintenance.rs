@@ -8,13 +8,16 @@ use super::{
 };
 use crate::domain::{
     job::Disposition,
-    ports::{Clock, Promoted, Reclaimed, Storage, StoreError, Upkeep},
+    ports::{Clock, Promoted, Reclaimed, Storage, StoreError, StoreResult, Upkeep},
 };
 use actix::{Actor, ActorContext, Context};
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 /// Rows that one step moves at most; a full step is followed by another at once.
 const BATCH: u32 = 1_000;
+/// A step that takes longer counts as lost, and is tried again at its next time. Without a limit, one connection that
+/// died without a word would end a task for good: retries would never run again, nor lost jobs come back.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks for stranded businesses.
 const HEAL_INTERVAL: Duration = Duration::from_mins(1);
 /// Between two checks of the storage.
@@ -55,7 +58,7 @@ impl Maintenance {
 
     fn promote(&mut self, ctx: &mut Context<Self>) {
         let upkeep = Arc::clone(&self.deps.upkeep);
-        self.child.spawn_io(ctx, async move { upkeep.promote(BATCH).await }, |this, promoted, ctx| {
+        self.child.spawn_io(ctx, async move { answered(upkeep.promote(BATCH)).await }, |this, promoted, ctx| {
             let wait = this.after_promote(promoted);
             this.child.run_later(ctx, wait, Self::promote);
         });
@@ -80,7 +83,7 @@ impl Maintenance {
 
     fn reap(&mut self, ctx: &mut Context<Self>) {
         let (upkeep, ttl) = (Arc::clone(&self.deps.upkeep), self.deps.beat_ttl);
-        self.child.spawn_io(ctx, async move { upkeep.reap(ttl, BATCH).await }, |this, reaped, ctx| {
+        self.child.spawn_io(ctx, async move { answered(upkeep.reap(ttl, BATCH)).await }, |this, reaped, ctx| {
             let full = match reaped {
                 Ok(reaped) => {
                     log_released(&reaped, "reaped");
@@ -101,19 +104,23 @@ impl Maintenance {
 
     fn rotate_history(&mut self, ctx: &mut Context<Self>) {
         let (upkeep, keep) = (Arc::clone(&self.deps.upkeep), self.deps.history_keep);
-        self.child.spawn_io(ctx, async move { upkeep.rotate_history(keep).await }, |this, rotated, ctx| {
-            match rotated {
-                Ok((0, 0)) => {}
-                Ok((created, dropped)) => tracing::info!(created, dropped, "history partitions rotated"),
-                Err(error) => tracing::warn!(%error, "history could not be rotated"),
-            }
-            this.child.run_later(ctx, this.jittered(this.deps.history_interval), Self::rotate_history);
-        });
+        self.child.spawn_io(
+            ctx,
+            async move { answered(upkeep.rotate_history(keep)).await },
+            |this, rotated, ctx| {
+                match rotated {
+                    Ok((0, 0)) => {}
+                    Ok((created, dropped)) => tracing::info!(created, dropped, "history partitions rotated"),
+                    Err(error) => tracing::warn!(%error, "history could not be rotated"),
+                }
+                this.child.run_later(ctx, this.jittered(this.deps.history_interval), Self::rotate_history);
+            },
+        );
     }
 
     fn heal(&mut self, ctx: &mut Context<Self>) {
         let upkeep = Arc::clone(&self.deps.upkeep);
-        self.child.spawn_io(ctx, async move { upkeep.heal_stranded().await }, |this, healed, ctx| {
+        self.child.spawn_io(ctx, async move { answered(upkeep.heal_stranded()).await }, |this, healed, ctx| {
             match healed {
                 Ok(0) => {}
                 Ok(businesses) => {
@@ -137,6 +144,12 @@ impl Maintenance {
             this.child.run_later(ctx, this.jittered(STORAGE_INTERVAL), Self::check_storage);
         });
     }
+}
+
+/// A database call whose answer may not come.
+async fn answered<T>(call: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+    let lost = |_| Err(StoreError::new(None, format!("no answer within {} s", ANSWER_LIMIT.as_secs())));
+    tokio::time::timeout(ANSWER_LIMIT, call).await.unwrap_or_else(lost)
 }
 
 /// The release lines of jobs that came back without a report of their worker.

@@ -9,17 +9,20 @@
 //! *recovers*: it reads this instance's leases, asks the workers what they do, and hands back the leases that no
 //! worker knows.
 
+mod beat;
+mod recovery;
+
 use super::{
     drain::DrainTally,
     obstacle::Obstacle,
-    recording_worker::{Announce, Assign, Doing, Ended, Interrupt, RecordingWorker, Settled, WorkerReport},
+    recording_worker::{Assign, Doing, Ended, RecordingWorker, Settled, WorkerReport},
     supervision::{ChildContext, ChildRef, Roster, hooks_for_faults},
 };
 use crate::domain::{
     ids::InstanceId,
     job::{ClaimedJob, Disposition, Settlement},
     lease::{LeaseId, WorkerLife},
-    ports::{ActorInfo, ClaimRequest, Claimed, Clock, Dispatch, HeldLease, InstanceInfo, StoreError, StoreResult},
+    ports::{ClaimRequest, Claimed, Clock, Dispatch, HeldLease, StoreError, StoreResult},
     slots::RingPlace,
 };
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
@@ -94,6 +97,8 @@ pub struct SlotManager {
     /// Fires when half of the time is over after which the others take this instance for dead.
     dead_man: Option<SpawnHandle>,
     interrupted: bool,
+    /// The next step looks for leases that nobody here knows of.
+    audit_due: bool,
     draining: bool,
 }
 
@@ -142,41 +147,10 @@ impl SlotManager {
             poll_timer: None,
             dead_man: None,
             interrupted: false,
+            audit_due: false,
             draining: false,
             deps,
         }
-    }
-
-    // --- recovery
-
-    /// Registers this instance, then learns what it holds and what its workers do.
-    fn recover(&mut self, ctx: &mut Context<Self>) {
-        self.phase = Phase::Recovering;
-        self.free.clear();
-        let (dispatch, info) = (Arc::clone(&self.deps.dispatch), self.info());
-        let look = async move {
-            answered(dispatch.beat(&info)).await?;
-            answered(dispatch.held(info.instance)).await
-        };
-        self.child.spawn_io(ctx, look, |this, held, ctx| match held {
-            Ok(held) => this.recovered(held, ctx),
-            Err(error) => {
-                tracing::warn!(%error, "slots cannot be read yet");
-                this.child.run_later(ctx, ERROR_PAUSE, Self::recover);
-            }
-        });
-    }
-
-    fn recovered(&mut self, held: Vec<HeldLease>, ctx: &mut Context<Self>) {
-        self.phase = Phase::Resting;
-        self.question += 1;
-        self.busy = held.iter().map(|lease| (lease.lease, lease.life)).collect();
-        self.unclaimed = held.into_iter().map(|lease| (lease.lease, lease)).collect();
-        for worker in &self.deps.workers {
-            worker.send(Announce(self.question));
-        }
-        self.beat_arrived(ctx);
-        self.step(ctx);
     }
 
     // --- what the workers say
@@ -194,9 +168,7 @@ impl SlotManager {
         self.hand_back_unclaimed(life, answering);
         match doing {
             Doing::Idle => {
-                if !self.busy.values().any(|busy| *busy == life) {
-                    self.free.insert(life);
-                }
+                self.set_free(life);
             }
             Doing::Leaving => {
                 self.free.remove(&life);
@@ -207,27 +179,11 @@ impl SlotManager {
         }
     }
 
-    /// What an earlier life of a worker held, the supervisor gave back before the next life began.
-    fn forget_older_lives(&mut self, life: WorkerLife) {
-        let older = |other: &WorkerLife| other.worker == life.worker && other.generation < life.generation;
-        self.free.retain(|other| !older(other));
-        self.busy.retain(|_, other| !older(other));
-        self.unclaimed.retain(|_, lease| !older(&lease.life));
-    }
-
-    /// A worker answers our question: but for its own, the leases that we found for it were never worked on. They may
-    /// come with another that is: a claim was carried out, and the slot manager ended before it heard of it.
-    fn hand_back_unclaimed(&mut self, life: WorkerLife, answering: Option<u64>) {
-        if answering != Some(self.question) {
-            return;
-        }
-        let orphans: Vec<HeldLease> =
-            self.unclaimed.extract_if(|_, lease| lease.life == life).map(|(_, lease)| lease).collect();
-        for HeldLease { job, lease, business_id, call_sid, .. } in orphans {
-            let settlement = Settlement { job, lease, disposition: Disposition::HandBack };
-            // It is not busy with this one, and may be free at once.
-            self.busy.remove(&lease);
-            self.finish(None, Ended { settlement, business_id, call_sid });
+    /// Unless it has another job already: a report that was repeated is settled twice, and the second time its worker is
+    /// long at the next one.
+    fn set_free(&mut self, life: WorkerLife) {
+        if !self.busy.values().any(|busy| *busy == life) {
+            self.free.insert(life);
         }
     }
 
@@ -248,6 +204,9 @@ impl SlotManager {
             Phase::Resting => {}
             Phase::Stepping { again } => return *again = true,
             Phase::Recovering | Phase::Leaving => return,
+        }
+        if std::mem::take(&mut self.audit_due) {
+            return self.audit(ctx);
         }
         let claiming = !self.interrupted && !self.child.shutting_down();
         let sent: Vec<Finished> = self.finished.drain(..self.finished.len().min(SETTLE_LIMIT)).collect();
@@ -339,7 +298,7 @@ impl SlotManager {
             self.busy.remove(&lease);
             if let Some(life) = worker {
                 self.tell(*life, Settled(lease));
-                self.free.insert(*life);
+                self.set_free(*life);
             }
         }
     }
@@ -416,70 +375,6 @@ impl SlotManager {
         }));
     }
 
-    // --- the beat
-
-    fn info(&self) -> InstanceInfo {
-        let Identity { instance, host, roles } = self.deps.identity.clone();
-        let actors = self.deps.roster.children().into_iter().map(|child| ActorInfo {
-            actor: child.id.into_owned(),
-            generation: child.generation,
-            state: child.state.as_str().to_owned(),
-        });
-        InstanceInfo {
-            instance,
-            host,
-            pid: std::process::id(),
-            roles,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            workers: u16::try_from(self.deps.workers.len()).unwrap_or(u16::MAX),
-            draining: self.child.shutting_down(),
-            actors: actors.collect(),
-        }
-    }
-
-    fn beat(&mut self, ctx: &mut Context<Self>) {
-        let (dispatch, info, interval) =
-            (Arc::clone(&self.deps.dispatch), self.info(), self.deps.limits.beat_interval);
-        let beat = async move { tokio::time::timeout(interval, dispatch.beat(&info)).await };
-        self.child.spawn_io(ctx, beat, move |this, beat, ctx| {
-            let mut next = interval;
-            match beat {
-                Ok(Ok(())) => this.beat_arrived(ctx),
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "beat failed");
-                    next = ERROR_PAUSE.min(interval);
-                }
-                Err(_) => {
-                    tracing::warn!("beat not answered in time");
-                    next = Duration::ZERO;
-                }
-            }
-            this.child.run_later(ctx, next, Self::beat);
-        });
-    }
-
-    fn beat_arrived(&mut self, ctx: &mut Context<Self>) {
-        if let Some(timer) = self.dead_man.take() {
-            ctx.cancel_future(timer);
-        }
-        let half = self.deps.limits.beat_ttl / 2;
-        self.dead_man = Some(self.child.run_later(ctx, half, |this, _| this.interrupt()));
-        self.deps.obstacle.set(None);
-        if std::mem::replace(&mut self.interrupted, false) && self.phase == Phase::Resting {
-            self.recover(ctx);
-        }
-    }
-
-    /// The others may soon take this instance for dead and run its jobs: stop running them here.
-    fn interrupt(&mut self) {
-        self.interrupted = true;
-        self.deps.obstacle.set(Some("no beat reaches the database".to_owned()));
-        tracing::error!(running = self.busy.len(), "no beat reached the database: interrupting downloads");
-        for worker in &self.deps.workers {
-            worker.send(Interrupt);
-        }
-    }
-
     // --- the end
 
     fn leave_if_drained(&mut self, ctx: &mut Context<Self>) {
@@ -514,6 +409,7 @@ impl Actor for SlotManager {
             });
             self.recover(ctx);
             self.beat(ctx);
+            self.audit_later(ctx);
         }
     }
 

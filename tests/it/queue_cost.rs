@@ -24,8 +24,7 @@ async fn backlog(connection: &mut PgConnection, business: i64, first: u32, count
 /// Pages that a statement touched, by the server's own count.
 async fn pages(connection: &mut PgConnection, sql: &str) -> i64 {
     let explain = format!("explain (analyze, buffers, format json) {sql}");
-    let plan: serde_json::Value =
-        sqlx::query_scalar(AssertSqlSafe(explain)).fetch_one(connection).await.unwrap();
+    let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(explain)).fetch_one(connection).await.unwrap();
     let node = &plan[0]["Plan"];
     node["Shared Hit Blocks"].as_i64().unwrap() + node["Shared Read Blocks"].as_i64().unwrap()
 }
@@ -48,9 +47,14 @@ async fn no_step_reads_the_backlog_also_on_plans_that_were_made_for_small_tables
         connection.execute(AssertSqlSafe(off)).await.unwrap();
     }
     // A session that has run everything often enough to keep its plans, on tables with hardly a row.
-    connection.execute("insert into instance values (gen_random_uuid(), 'h', 1, '{}', '1', 1, false, '[]')").await.unwrap();
+    connection
+        .execute("insert into instance values (gen_random_uuid(), 'h', 1, '{}', '1', 1, false, '[]')")
+        .await
+        .unwrap();
     for _ in 0..12 {
-        for step in [ENQUEUE, CLAIM, SETTLE, "select * from promote(100)", "select * from reap(1000, 100, 3::smallint)"] {
+        for step in
+            [ENQUEUE, CLAIM, SETTLE, "select * from promote(100)", "select * from reap(1000, 100, 3::smallint)"]
+        {
             connection.execute(step).await.unwrap();
         }
     }
@@ -59,8 +63,13 @@ async fn no_step_reads_the_backlog_also_on_plans_that_were_made_for_small_tables
     for business in 100..150 {
         backlog(&mut connection, business, u32::try_from(business).unwrap() * 1_000, 3).await;
     }
-    connection.execute("insert into job_scheduled select job_id, now() + interval '1 day', business_id, priority from job
-                         where job_id % 10 = 0 and business_id = 1").await.unwrap();
+    connection
+        .execute(
+            "insert into job_scheduled select job_id, now() + interval '1 day', business_id, priority from job
+                         where job_id % 10 = 0 and business_id = 1",
+        )
+        .await
+        .unwrap();
     connection.execute("delete from job_ready q using job_scheduled s where q.job_id = s.job_id").await.unwrap();
     connection.execute(CLAIM).await.unwrap();
     let saturate = "update business set max_slots = running where business_id = 1";
@@ -71,7 +80,11 @@ async fn no_step_reads_the_backlog_also_on_plans_that_were_made_for_small_tables
         ("claim", CLAIM, 1_500),
         ("settle", SETTLE, 2_000),
         ("enqueue", ENQUEUE, 150),
-        ("enqueue of what is there", "select * from enqueue(business_id => 1, call_sid => 'CA1000001', recording_sid => 'RE1000001', recording_url => 'https://h/x')", 100),
+        (
+            "enqueue of what is there",
+            "select * from enqueue(business_id => 1, call_sid => 'CA1000001', recording_sid => 'RE1000001', recording_url => 'https://h/x')",
+            100,
+        ),
         ("promote", "select * from promote(100)", 50),
         ("reap", "select * from reap(1000000, 100, 3::smallint)", 500),
         ("heal", "select heal_stranded()", 1_000),
@@ -89,7 +102,8 @@ async fn no_step_reads_the_backlog_also_on_plans_that_were_made_for_small_tables
         }
     }
     let store = database.store();
-    for (name, sql) in store.statements().into_iter().filter(|(name, _)| ["oldest_ready", "backlog"].contains(name)) {
+    for (name, sql) in store.statements().into_iter().filter(|(name, _)| ["oldest_ready", "backlog"].contains(name))
+    {
         let read = pages(&mut connection, &sql).await;
         if read > 100 {
             dear.push(format!("{name}: {read} pages, at most 100"));

@@ -76,6 +76,30 @@ async fn incident_08_a_dead_workers_slots_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn incident_08_a_claim_whose_answer_never_came_gives_its_slot_back_while_its_process_lives() {
+    let (database, provider) = (Database::migrated().await, Provider::start());
+    let process = Setup::new(&database).provider(&provider).run().await;
+    provider.tell(1, [Answer::Held(recording(1))]);
+    process.enqueue(1, 1).await;
+    provider.asked_times(1).await;
+    // Business 2 lets nothing run until the claim below, which is this process's own and which it never hears of.
+    execute(&database, "insert into business (business_id, max_slots) values (2, 0)").await;
+    process.enqueue(2, 2).await;
+    let claim = "update business set max_slots = 1 where business_id = 2;
+                 select claim(instance_id, array[3], array[1::bigint], 1, 0, 1, 900000, 2000, 5) from instance";
+    let mut connection = database.connect().await;
+    let mut transaction = sqlx::Connection::begin(&mut connection).await.unwrap();
+    sqlx::raw_sql(claim).execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    process.event("WORKER_DOWNLOAD_DONE").await;
+    assert_eq!(slots(&database, 1).await.0, 1, "what runs here is no stranger");
+    assert_eq!(process.events("WORKER_DOWNLOAD_DONE")[0]["call_sid"], "CA2");
+    provider.release(1);
+    process.event_number("WORKER_DOWNLOAD_DONE", 2).await;
+    assert_eq!(provider.asked().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn incident_09_whoever_gets_a_job_has_its_slot_and_whoever_has_a_slot_has_a_job() {
     let database = Database::migrated().await;
     let (mut one, mut two) = (Claimer::new(&database).await, Claimer::new(&database).await);

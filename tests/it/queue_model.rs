@@ -30,14 +30,31 @@ const HOUR: Duration = Duration::from_hours(1);
 #[derive(Debug, Clone)]
 enum Step {
     Enqueue(Vec<(i64, u32, i16, bool)>),
-    Claim { instance: usize, workers: u16, quantum: u16 },
-    Settle { place: usize, end: End },
+    Claim {
+        instance: usize,
+        workers: u16,
+        quantum: u16,
+    },
+    Settle {
+        place: usize,
+        end: End,
+    },
     /// A result of a lease that is over.
-    SettleLate { place: usize, end: End },
+    SettleLate {
+        place: usize,
+        end: End,
+    },
     /// An instance falls silent, is taken for dead, and beats again.
-    Reap { instance: usize },
+    Reap {
+        instance: usize,
+    },
     Promote,
-    Set { business: i64, max_slots: i32, weight: i16, paused: bool },
+    Set {
+        business: i64,
+        max_slots: i32,
+        weight: i16,
+        paused: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -321,8 +338,10 @@ impl Pair {
     }
 
     async fn compare(&mut self) -> Result<(), TestCaseError> {
-        let rows: Vec<(i64, String, i16)> =
-            sqlx::query_as("select job_id, state, attempt from job_view").fetch_all(&mut self.connection).await.unwrap();
+        let rows: Vec<(i64, String, i16)> = sqlx::query_as("select job_id, state, attempt from job_view")
+            .fetch_all(&mut self.connection)
+            .await
+            .unwrap();
         let seen = |(id, state, attempt): (i64, String, i16)| {
             (JobId(id), (state.parse::<JobState>().unwrap(), u16::try_from(attempt).unwrap()))
         };
@@ -342,7 +361,8 @@ fn any_sequence_of_steps_leaves_the_queue_and_its_model_in_one_state() {
     let checked = TestRunner::new(config).run(&prop::collection::vec(step(), 1..40), |steps| {
         runtime.block_on(async {
             let mut connection = database.connect().await;
-            let empty = "truncate business, job, job_ready, job_scheduled, job_lease, doorbell, instance, job_history,
+            let empty =
+                "truncate business, job, job_ready, job_scheduled, job_lease, doorbell, instance, job_history,
                                   job_attempt, recordings";
             connection.execute(empty).await.unwrap();
             let instances = [Claimer::new(&database).await, Claimer::new(&database).await];

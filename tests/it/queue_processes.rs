@@ -87,7 +87,11 @@ async fn what_a_killed_process_downloaded_another_one_finishes() {
     provider.asked_times(8).await;
     provider.release(100);
     all_over(&database, 4).await;
-    assert_eq!(states(&database).await, vec![("done".to_owned(), 2); 4], "the attempt of the killed process counts");
+    assert_eq!(
+        states(&database).await,
+        vec![("done".to_owned(), 2); 4],
+        "the attempt of the killed process counts"
+    );
     for number in 1..=4 {
         assert_eq!(std::fs::read(storage.join(format!("42/CA{number}.mp3"))).unwrap(), recording(number));
     }
