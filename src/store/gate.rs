@@ -81,7 +81,14 @@ impl Session {
     async fn prepare(&mut self) -> Result<(), MigrateError> {
         if !self.prepared {
             let quoted = format!("\"{}\"", self.store.config().schema.replace('"', "\"\""));
-            self.connection.create_schema_if_not_exists(&quoted).await?;
+            // Asked beforehand: IF NOT EXISTS wants the right to create one also where somebody made it for us.
+            let exists: bool = sqlx::query_scalar("select to_regnamespace($1) is not null")
+                .bind(&quoted)
+                .fetch_one(&mut self.connection)
+                .await?;
+            if !exists {
+                self.connection.create_schema_if_not_exists(&quoted).await?;
+            }
             sqlx::query("select set_config('search_path', $1, false)")
                 .bind(&quoted)
                 .execute(&mut self.connection)

@@ -181,3 +181,21 @@ async fn another_schema_and_another_lock_work_from_end_to_end() {
     assert!(process.events("MIGRATION_LOCK_WAITING").is_empty());
     holder.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_was_made_for_us_needs_no_right_to_make_one() {
+    let database = Database::empty().await;
+    let mut connection = database.connect().await;
+    let role = format!("limited_{}", database.url.split('?').next().unwrap().rsplit('_').next().unwrap());
+    let made = format!(
+        "drop role if exists {role}; create role {role} login; create schema callspool authorization {role}"
+    );
+    connection.execute(sqlx::AssertSqlSafe(made)).await.unwrap();
+    let (_, address) = database.url.split_once('@').unwrap();
+    let limited = Database { url: format!("postgres://{role}@{address}") };
+    let process = Setup::new(&limited).run().await;
+    assert!(!process.events("MIGRATION_APPLIED").is_empty());
+    drop(process);
+    let gone = format!("drop owned by {role} cascade; drop role {role}");
+    eventually("the role's end", async || connection.execute(sqlx::AssertSqlSafe(gone.clone())).await.ok()).await;
+}
