@@ -18,4 +18,5 @@ pub mod ports;
 pub mod recording_url;
 pub mod retry;
 pub mod slots;
+pub mod sql_script;
 pub mod text;
