@@ -14,6 +14,7 @@ pub mod job;
 pub mod lease;
 pub mod migration;
 pub mod migration_header;
+pub mod migration_lint;
 pub mod ports;
 pub mod recording_url;
 pub mod retry;

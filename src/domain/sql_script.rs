@@ -522,10 +522,10 @@ mod tests {
 
         #[test]
         fn statements_that_are_joined_are_found_again(picked in proptest::collection::vec(0..HARD.len(), 0..6)) {
-            let script: String = picked.iter().map(|at| format!("{}\n;", HARD[*at])).collect();
+            let script = picked.iter().map(|at| HARD[*at]).collect::<Vec<_>>().join("\n;") + "\n;";
             let found = texts(&script);
             prop_assert_eq!(found.len(), picked.len());
-            let again: String = found.iter().map(|text| format!("{text}\n;")).collect();
+            let again = found.join("\n;") + "\n;";
             prop_assert_eq!(texts(&again), found);
         }
     }
