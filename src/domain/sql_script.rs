@@ -3,7 +3,9 @@
 //! `CREATE INDEX CONCURRENTLY` may not share a query with another statement, so somebody has to find the semicolons
 //! that end statements. The rules are those of PostgreSQL's documentation, "SQL Syntax, Lexical Structure", with
 //! `standard_conforming_strings` on; where a statement ends is decided as psql does it (its lexer, `psqlscan.l`): not
-//! inside parentheses, as in `CREATE RULE … DO (…; …)`, nor between `BEGIN ATOMIC` and its `END` in a function.
+//! inside parentheses, as in `CREATE RULE … DO (…; …)`, nor between `BEGIN ATOMIC` and its `END` in a function. Where
+//! psql, which reads line by line, and the server disagree (an `E''` string continued on the next line, a column
+//! `t.end` in such a function), the server is followed.
 //!
 //! The scanner is our own. The parser's tokenizer tells lines and columns, not slices, works at dialects rather than
 //! at PostgreSQL's lexer (a string continued on the next line, `$` in identifiers), and would fail here on a character

@@ -5,8 +5,9 @@
 //! says what happens when the table is large and in use. A table that the script itself made is not reported on.
 //! It is no check of syntax: `NotUnderstood` says that a statement may do anything.
 //!
-//! [`words`] reads a statement, [`script`] keeps what earlier statements did; the rules stand in [`statements`],
-//! [`tables`] (`ALTER TABLE`), [`maintenance`] (`LOCK`, `REINDEX` and the like) and [`data`] (rows). Each names the page of PostgreSQL's documentation it comes from.
+//! `words` reads a statement, `script` keeps what earlier statements did; the rules stand in `statements`,
+//! `tables` (`ALTER TABLE`), `maintenance` (`LOCK`, `REINDEX` and the like) and `data` (rows).
+//! Each names the page of PostgreSQL's documentation it comes from.
 
 mod data;
 mod maintenance;

@@ -297,8 +297,8 @@ fn alter(script: &mut Script, words: Words<'_>, mut rest: Words<'_>) -> Option<(
     if is_type && rest.eat("add value") {
         rest.eat("if not exists");
         let value = rest.string()?.to_owned();
-        // "ALTER TYPE, Notes": a type that this transaction made itself has no such limit.
-        if script.in_transaction() && !script.is_new(Kind::Type, &name) {
+        // Also of a type that this transaction made itself.
+        if script.in_transaction() {
             script.enum_values.push((name, value));
         }
         return Some(());

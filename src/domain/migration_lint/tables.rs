@@ -21,8 +21,8 @@ const PLAIN_COLUMN: &str =
 /// other one PostgreSQL takes as volatile unless it was declared otherwise ("CREATE FUNCTION").
 const NOT_VOLATILE: &str = "\
     abs array bit bpchar cast char character coalesce concat convert_from convert_to \
-    current_date current_setting current_time current_timestamp current_user date_part date_trunc dec decimal decode encode \
-    extract float format greatest hashtext interval json_build_array json_build_object jsonb_build_array \
+    current_date current_setting current_time current_timestamp current_user date_part date_trunc dec decimal \
+    decode encode extract float format greatest hashtext interval json_build_array json_build_object jsonb_build_array \
     jsonb_build_object least left length localtime localtimestamp lower make_date make_interval make_timestamp \
     make_timestamptz md5 now nullif numeric position replace right round row sha256 statement_timestamp \
     substring time timestamp timestamptz timetz timezone to_char to_date to_json to_jsonb to_number to_timestamp \
