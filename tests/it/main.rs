@@ -1,10 +1,5 @@
 //! One binary: what the tests share, then a file for each behaviour.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
-=======
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
->>>>>>> e32117c (Embedded PostgreSQL after a kill, and tests: commands, the log, its markers, and the embedded database)
-
 mod support;
 
 mod api;
