@@ -1,5 +1,7 @@
 //! One binary: what the tests share, then a file for each behaviour.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
 mod support;
 
 mod api;

@@ -27,11 +27,11 @@ async fn each_job_is_claimed_once_with_its_slot_and_its_worker() {
     let database = Database::migrated().await;
     let mut claimer = Claimer::new(&database).await;
     enqueue(&claimer, 1, 3).await;
-    let claimed = claimer.claim_all(4).await;
-    assert_eq!(claimed.bells, 1);
-    let workers: BTreeSet<WorkerLife> = claimed.jobs.iter().map(|(life, _)| *life).collect();
+    let answer = claimer.claim_all(4).await;
+    assert_eq!(answer.bells, 1);
+    let workers: BTreeSet<WorkerLife> = answer.jobs.iter().map(|(life, _)| *life).collect();
     assert_eq!(workers.len(), 3, "no worker gets two");
-    for (place, (_, job)) in (1..).zip(&claimed.jobs) {
+    for (place, (_, job)) in (1..).zip(&answer.jobs) {
         assert_eq!((job.running, job.max_slots, job.attempt, job.max_attempts), (place, DEFAULT_SLOTS, 1, 3));
     }
     assert_eq!(claimer.store.held(claimer.instance).await.unwrap().len(), 3);
@@ -122,7 +122,9 @@ async fn weight_is_jobs_a_turn_in_small_claims_and_in_large_ones() {
         for _ in 0..claims {
             let jobs = claimer.claim(workers).await;
             assert_eq!(jobs.len(), usize::from(workers));
-            businesses(&jobs).iter().for_each(|id| served[usize::try_from(*id).unwrap() - 1] += 1);
+            for id in businesses(&jobs) {
+                served[usize::try_from(id).unwrap() - 1] += 1;
+            }
         }
         assert_eq!(served, [30, 10, 20], "claims of {workers}");
     }

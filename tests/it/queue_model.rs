@@ -235,15 +235,15 @@ impl Pair {
                 let claimer = &mut self.instances[instance];
                 claimer.quantum = quantum;
                 let expected = self.model.claim(instance, usize::from(workers), quantum, claimer.place);
-                let claimed = claimer.claim(workers).await;
+                let jobs = claimer.claim(workers).await;
                 let sorted = |ids: Vec<JobId>| ids.into_iter().collect::<BTreeSet<_>>();
-                let real = claimed.iter().map(|job| job.id).collect();
+                let real = jobs.iter().map(|job| job.id).collect();
                 prop_assert_eq!((sorted(real), claimer.place), (sorted(expected.0), expected.1));
-                for job in &claimed {
+                for job in &jobs {
                     prop_assert_eq!(job.attempt, self.model.live[&job.id].attempt);
                     prop_assert!(job.running <= job.max_slots, "{job:?}");
                 }
-                self.held.extend(claimed);
+                self.held.extend(jobs);
             }
             Step::Settle { place, end } if !self.held.is_empty() => {
                 let job = self.held.swap_remove(place % self.held.len());
@@ -262,7 +262,9 @@ impl Pair {
                 let due: Vec<&mut Job> = self.model.live.values_mut().filter(due).collect();
                 let promoted = self.instances[0].store.promote(1_000).await.unwrap();
                 prop_assert_eq!(promoted.count as usize, due.len());
-                due.into_iter().for_each(|job| job.place = Place::Ready);
+                for job in due {
+                    job.place = Place::Ready;
+                }
                 let waits = self.model.live.values().any(|job| matches!(job.place, Place::Scheduled { .. }));
                 prop_assert_eq!(promoted.next_due_in.is_some(), waits);
             }
