@@ -21,7 +21,7 @@ use tracing_appender::{
     rolling::{RollingFileAppender, Rotation},
 };
 use tracing_subscriber::{
-    Layer, Registry,
+    Registry,
     filter::{LevelFilter, Targets},
     fmt,
     layer::SubscriberExt,
@@ -100,11 +100,13 @@ pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
         Stdout::Json => Some(Lines::json()),
         Stdout::Quiet => None,
     };
-    let on_stdout =
-        on_stdout.map(|lines| fmt::layer().event_format(lines).with_writer(stdout).with_filter(level.clone()));
+    let on_stdout = on_stdout.map(|lines| fmt::layer().event_format(lines).with_writer(stdout));
+    // One filter for all, not one a layer: those remember a thread's last decision, and drop the event that follows an
+    // `enabled!` which was answered with no (tokio-rs/tracing#2519). The database driver asks so after each query.
     Registry::default()
+        .with(level)
         .with(on_stdout)
-        .with(fmt::layer().event_format(Lines::json()).with_writer(file).with_filter(level))
+        .with(fmt::layer().event_format(Lines::json()).with_writer(file))
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
     Ok(TelemetryGuard { _workers: vec![file_worker, stdout_worker], dropped })
@@ -113,9 +115,9 @@ pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
 /// For a command: warnings, on the standard error.
 pub fn init_for_command() {
     let level = without_secrets(&Targets::new().with_default(tracing::Level::WARN));
-    let layer = fmt::layer().event_format(Lines::pretty(false)).with_writer(io::stderr).with_filter(level);
+    let layer = fmt::layer().event_format(Lines::pretty(false)).with_writer(io::stderr);
     // Set up already is as good.
-    let _ = Registry::default().with(layer).try_init();
+    let _ = Registry::default().with(level).with(layer).try_init();
 }
 
 /// Silences the libraries where they write what may be secret: the database driver an unknown parameter of its address
