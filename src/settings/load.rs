@@ -1,9 +1,10 @@
 //! From raw values to [`Settings`], with all errors at once.
 
 use super::{
+    checked::Checked,
     keys::{ENVIRONMENTS, KEYS, Key},
     layers::{self, Raw, Vars},
-    typed::{Checked, Environment, Settings},
+    typed::{Environment, Settings},
 };
 use config::ConfigError;
 use serde::Serialize;

@@ -1,13 +1,13 @@
-//! The settings as the program sees them, and the rules between them.
+//! The settings as the program sees them.
 
-use super::{keys::ENVIRONMENTS, kind::Value};
+use super::keys::ENVIRONMENTS;
 use crate::domain::{
     faults::Faults,
     ids::{AccountSid, SidForm},
     retry::RetryPolicy,
 };
 use secrecy::SecretString;
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Roles {
         self.0.iter().copied()
     }
 
-    fn from_names(names: &[String]) -> Self {
+    pub(super) fn from_names(names: &[String]) -> Self {
         let all = [Role::Api, Role::Webhooks, Role::Worker];
         Self(all.into_iter().filter(|role| names.contains(&role.to_string())).collect())
     }
@@ -192,231 +192,4 @@ pub struct SupervisionSettings {
 #[derive(Debug, Clone)]
 pub struct ShutdownSettings {
     pub grace: Duration,
-}
-
-/// Values that passed the check of their kind, by path. A key that did not pass is missing here.
-pub(super) struct Checked {
-    environment: Environment,
-    values: BTreeMap<&'static str, (Value, String)>,
-    faults: Faults,
-}
-
-impl Checked {
-    pub(super) fn new(environment: Environment) -> Self {
-        Self { environment, values: BTreeMap::new(), faults: Faults::default() }
-    }
-
-    pub(super) fn insert(&mut self, path: &'static str, value: Value, origin: &str) {
-        self.values.insert(path, (value, origin.to_owned()));
-    }
-
-    /// What has to hold between keys.
-    pub(super) fn rules(&self, faults: &mut Vec<String>) {
-        let set = |path| self.values.contains_key(path);
-        if !set("database.url") && !self.environment.embeds_database() {
-            faults.push("database.url: DATABASE_URL is required outside development and test".to_owned());
-        }
-        if set("twilio.account_sid") != set("twilio.auth_token") {
-            faults.push(
-                "twilio: TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN belong together; set both or none".to_owned(),
-            );
-        }
-        let serves_api = self.list("process.roles").is_some_and(|roles| roles.iter().any(|role| role == "api"));
-        let beyond_loopback = self.text("http.bind").and_then(|bind| bind.parse::<SocketAddr>().ok());
-        if serves_api && !set("http.api_token") && beyond_loopback.is_some_and(|bind| !bind.ip().is_loopback()) {
-            let origin = self.origin("http.bind");
-            faults.push(format!(
-                "http.bind (from {origin}): without CALLSPOOL_API_TOKEN the role api may bind a loopback address only"
-            ));
-        }
-        self.at_least(faults, "queue.lease", "twilio.attempt_timeout", 1);
-        self.at_least(faults, "queue.beat_ttl", "queue.beat_interval", 3);
-        self.at_least(faults, "queue.poll_max", "queue.poll_min", 1);
-        self.at_least(faults, "retry.max", "retry.base", 1);
-        self.at_least(faults, "supervision.backoff_max", "supervision.backoff_min", 1);
-    }
-
-    fn at_least(&self, faults: &mut Vec<String>, path: &'static str, other: &'static str, times: u32) {
-        if let (Some(value), Some(bound)) = (self.duration_of(path), self.duration_of(other))
-            && value < bound * times
-        {
-            let times = if times == 1 { String::new() } else { format!("{times} times ") };
-            faults.push(format!("{path} (from {}): allowed is at least {times}{other}", self.origin(path)));
-        }
-    }
-
-    /// `[[faults]]`, where this binary has them.
-    #[cfg_attr(not(feature = "faults"), expect(clippy::unused_self, clippy::needless_pass_by_ref_mut))]
-    pub(super) fn fault_rules(&mut self, rules: Vec<config::Value>, faults: &mut Vec<String>) {
-        let parsed = rules.into_iter().map(config::Value::try_deserialize).collect::<Result<Vec<_>, _>>();
-        match parsed {
-            #[cfg(feature = "faults")]
-            Ok(rules) => self.faults = Faults::new(rules),
-            #[cfg(not(feature = "faults"))]
-            Ok(rules) => {
-                let _: Vec<crate::domain::faults::FaultRule> = rules;
-            }
-            Err(error) => faults.push(format!("faults: {error}")),
-        }
-    }
-
-    /// Only after every key was found to be right.
-    pub(super) fn settings(self) -> Settings {
-        Settings {
-            environment: self.environment,
-            roles: Roles::from_names(self.list("process.roles").unwrap_or_default()),
-            database: DatabaseSettings {
-                url: self.secret("database.url"),
-                schema: self.string("database.schema"),
-                pool_size: self.int("database.pool_size"),
-                acquire_timeout: self.duration("database.acquire_timeout"),
-                embedded_dir: self.string("database.embedded_dir").into(),
-            },
-            migrations: MigrationSettings {
-                run: self.bool("migrations.run"),
-                database_url: self.secret("migrations.database_url"),
-                lock_wait: self.duration("migrations.lock_wait_seconds"),
-                statement_timeout: self.duration("migrations.statement_timeout"),
-                lock_timeout: self.duration("migrations.lock_timeout"),
-                lock_id: self.int("migrations.lock_id"),
-                retries: self.int("migrations.retries"),
-                heal: self.bool("migrations.heal"),
-                dir: self.text("migrations.dir").map(Into::into),
-                protected_tables: self.list("migrations.protected_tables").unwrap_or_default().to_vec(),
-            },
-            http: HttpSettings {
-                bind: self.parsed("http.bind"),
-                api_token: self.secret("http.api_token"),
-                workers: self.int("http.workers"),
-                body_limit: self.int("http.body_limit"),
-                public_url: self.text("http.public_url").and_then(|url| url.parse().ok()),
-            },
-            storage: StorageSettings { url: self.string("storage.url"), fsync: self.bool("storage.fsync") },
-            log: LogSettings {
-                dir: self.string("log.dir").into(),
-                format: if self.string("log.format") == "json" { LogFormat::Json } else { LogFormat::Pretty },
-                level: self.string("log.level"),
-                rotation: if self.string("log.rotation") == "hourly" { Rotation::Hourly } else { Rotation::Daily },
-                keep_files: self.int("log.keep_files"),
-            },
-            twilio: self.twilio(),
-            queue: self.queue(),
-            worker: WorkerSettings { count: self.int("worker.count") },
-            retry: RetryPolicy {
-                base: self.duration("retry.base"),
-                max: self.duration("retry.max"),
-                factor: self.float("retry.factor"),
-                jitter: self.float("retry.jitter"),
-                not_ready_base: self.duration("retry.not_ready_base"),
-                max_attempts: self.int("retry.max_attempts"),
-            },
-            supervision: SupervisionSettings {
-                backoff_min: self.duration("supervision.backoff_min"),
-                backoff_max: self.duration("supervision.backoff_max"),
-                max_restarts: self.int("supervision.max_restarts"),
-                window: self.duration("supervision.window"),
-            },
-            shutdown: ShutdownSettings { grace: self.duration("shutdown.grace_seconds") },
-            faults: self.faults,
-        }
-    }
-
-    fn twilio(&self) -> TwilioSettings {
-        let account_sid = self.text("twilio.account_sid");
-        TwilioSettings {
-            account_sid: account_sid.and_then(|sid| AccountSid::parse(sid, SidForm::Short).ok()),
-            auth_token: self.secret("twilio.auth_token"),
-            api_base: self.parsed("twilio.api_base"),
-            sid_form: if self.bool("twilio.allow_short_sids") { SidForm::Short } else { SidForm::Strict },
-            connect_timeout: self.duration("twilio.connect_timeout"),
-            read_timeout: self.duration("twilio.read_timeout"),
-            attempt_timeout: self.duration("twilio.attempt_timeout"),
-            max_bytes: self.int("twilio.max_bytes"),
-        }
-    }
-
-    fn queue(&self) -> QueueSettings {
-        QueueSettings {
-            default_max_slots: self.int("queue.default_max_slots"),
-            quantum: self.int("queue.quantum"),
-            poll_min: self.duration("queue.poll_min"),
-            poll_max: self.duration("queue.poll_max"),
-            lease: self.duration("queue.lease"),
-            beat_interval: self.duration("queue.beat_interval"),
-            beat_ttl: self.duration("queue.beat_ttl"),
-            reap_interval: self.duration("queue.reap_interval"),
-            promote_interval: self.duration("queue.promote_interval"),
-            history_keep: self.duration("queue.history_keep"),
-            history_interval: self.duration("queue.history_interval"),
-        }
-    }
-
-    fn origin(&self, path: &str) -> &str {
-        self.values.get(path).map_or("nowhere", |(_, origin)| origin)
-    }
-
-    fn text(&self, path: &str) -> Option<&str> {
-        match self.values.get(path) {
-            Some((Value::Text(text), _)) => Some(text),
-            _ => None,
-        }
-    }
-
-    fn list(&self, path: &str) -> Option<&[String]> {
-        match self.values.get(path) {
-            Some((Value::List(list), _)) => Some(list),
-            _ => None,
-        }
-    }
-
-    fn duration_of(&self, path: &str) -> Option<Duration> {
-        match self.values.get(path) {
-            Some((Value::Duration(duration), _)) => Some(*duration),
-            _ => None,
-        }
-    }
-
-    fn secret(&self, path: &str) -> Option<SecretString> {
-        self.text(path).map(SecretString::from)
-    }
-
-    // The rest is certain: every key without a variable for it has a default, and its kind says what it is. A test
-    // loads each environment.
-
-    fn string(&self, path: &str) -> String {
-        self.text(path).unwrap_or_else(|| missing(path)).to_owned()
-    }
-
-    fn parsed<T: std::str::FromStr>(&self, path: &str) -> T {
-        self.text(path).and_then(|text| text.parse().ok()).unwrap_or_else(|| missing(path))
-    }
-
-    fn duration(&self, path: &str) -> Duration {
-        self.duration_of(path).unwrap_or_else(|| missing(path))
-    }
-
-    fn int<T: TryFrom<i64>>(&self, path: &str) -> T {
-        match self.values.get(path) {
-            Some((Value::Int(number), _)) => T::try_from(*number).unwrap_or_else(|_| missing(path)),
-            _ => missing(path),
-        }
-    }
-
-    fn float(&self, path: &str) -> f64 {
-        match self.values.get(path) {
-            Some((Value::Float(number), _)) => *number,
-            _ => missing(path),
-        }
-    }
-
-    fn bool(&self, path: &str) -> bool {
-        match self.values.get(path) {
-            Some((Value::Bool(on), _)) => *on,
-            _ => missing(path),
-        }
-    }
-}
-
-fn missing(path: &str) -> ! {
-    unreachable!("{path} has a default of its kind in config/default.toml")
 }
