@@ -5,16 +5,19 @@
 //! | `tree` | which part gets which |
 //! | `drain` | signals, and the watchdog behind a drain |
 //! | `session` | a command's way to the database, embedded or not |
+//! | `migrate` | migrating without anything else |
 //! | `demo` | the demo: a provider that misbehaves in front of an ordinary process |
 
 mod demo;
 mod drain;
+mod migrate;
 mod session;
 mod tree;
 
 pub use demo::{DemoOptions, demo};
 pub use drain::stop_on_signals;
-pub use session::{Session, embedded_database, with_schema, with_store};
+pub use migrate::{baseline, migrate, wait_for_schema};
+pub use session::{Session, embedded_database, with_log, with_schema, with_store};
 
 use crate::{
     actors::{
@@ -85,6 +88,8 @@ pub fn store(settings: &Settings, instance: InstanceId) -> anyhow::Result<Store>
         migration_statement_timeout: settings.migrations.statement_timeout,
         migration_lock_timeout: settings.migrations.lock_timeout,
         migration_lock_id: settings.migrations.lock_id,
+        application_dir: settings.migrations.dir.clone(),
+        protected_tables: settings.migrations.protected_tables.clone(),
     })
     .context("the database's address cannot be used")
 }

@@ -15,6 +15,7 @@ use crate::{
 use anyhow::{Context, ensure};
 use secrecy::SecretString;
 use tokio::runtime::Handle;
+use tracing::Level;
 
 pub struct Session {
     pub settings: Settings,
@@ -24,10 +25,15 @@ pub struct Session {
 
 /// Connects, runs `command`, and closes again. The schema may be any, or missing.
 pub fn with_store<T>(settings: Settings, command: impl FnOnce(&Session) -> anyhow::Result<T>) -> anyhow::Result<T> {
-    with_session(settings, |session, versions| {
+    with_session(settings, Level::WARN, |session, versions| {
         versions.context("the database of DATABASE_URL cannot be used")?;
         command(session)
     })
+}
+
+/// For `callspool migrate`: the database may even be away at first, and what is done is logged.
+pub fn with_log<T>(settings: Settings, command: impl FnOnce(&Session) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    with_session(settings, Level::INFO, |session, _| command(session))
 }
 
 /// The same for a command that needs our tables as this binary knows them.
@@ -35,23 +41,20 @@ pub fn with_schema<T>(
     settings: Settings,
     command: impl FnOnce(&Session) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    with_session(settings, |session, versions| {
+    with_session(settings, Level::WARN, |session, versions| {
         let versions = versions.context("the database of DATABASE_URL cannot be used")?;
-        let (SchemaVersions { have, need }, schema) = (versions, &session.settings.database.schema);
-        ensure!(
-            versions.fits(),
-            "the schema {schema} is at version {have}, this binary needs {need}: \
-             `RUN_MIGRATIONS=1 callspool run` brings it there"
-        );
+        let schema = &session.settings.database.schema;
+        ensure!(versions.fits(), "{schema}: {versions}; `callspool migrate run` brings it there");
         command(session)
     })
 }
 
 fn with_session<T>(
     mut settings: Settings,
+    log: Level,
     command: impl FnOnce(&Session, StoreResult<SchemaVersions>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    telemetry::init_for_command();
+    telemetry::init_for_command(log);
     let io = io_runtime()?;
     let embedded = embedded_database(&mut settings, &io)?;
     let done = io.block_on(async { store(&settings, InstanceId::generate()) }).and_then(|store| {

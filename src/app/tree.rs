@@ -63,6 +63,9 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             clock: Arc::clone(&clock),
             enabled: settings.migrations.run,
             lock_wait: settings.migrations.lock_wait,
+            retries: settings.migrations.retries,
+            heal: settings.migrations.heal,
+            only: None,
             schema_fits: gate.outbox(),
             obstacle: schema.clone(),
         },
@@ -103,12 +106,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     let readiness = readiness([schema, beat, disk], roster.clone());
     let http = http_spec(&settings, &addresses, store.clone(), &io, listener, readiness);
     let specs = specs(deps, &addresses, http);
-    let policy = RestartPolicy {
-        backoff_min: settings.supervision.backoff_min,
-        backoff_max: settings.supervision.backoff_max,
-        max_restarts: settings.supervision.max_restarts,
-        window: settings.supervision.window,
-    };
+    let policy = restart_policy(&settings);
     let reclaim = reclaim(store, instance, tally);
     let faults = settings.faults;
     let supervisor = start_root(move || Supervisor::new(specs, policy, reclaim, roster, io, shutdown, faults));
@@ -178,6 +176,16 @@ fn readiness(obstacles: [Obstacle; 3], roster: Roster) -> Arc<dyn Fn() -> Vec<St
         }
         reasons
     })
+}
+
+pub(super) fn restart_policy(settings: &Settings) -> RestartPolicy {
+    let supervision = &settings.supervision;
+    RestartPolicy {
+        backoff_min: supervision.backoff_min,
+        backoff_max: supervision.backoff_max,
+        max_restarts: supervision.max_restarts,
+        window: supervision.window,
+    }
 }
 
 fn identity(settings: &Settings, instance: InstanceId) -> Identity {

@@ -8,6 +8,8 @@ pub enum Exit {
     Failed,
     /// What the arguments ask for is not possible. (clap itself exits with this code.)
     Usage,
+    /// `EX_TEMPFAIL`: the same may work later.
+    TryAgain,
     /// `EX_CONFIG`.
     Configuration,
     /// What the supervised process ended with.
@@ -20,6 +22,7 @@ impl Exit {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::TryAgain => 75,
             Self::Configuration => 78,
             Self::Process(code) => code,
         }

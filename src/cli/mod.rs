@@ -5,12 +5,13 @@ mod demo;
 mod enqueue;
 mod exit;
 mod jobs;
+mod migrate;
 mod output;
 mod run;
 mod status;
 
 use crate::{
-    app::{with_schema, with_store},
+    app::{with_log, with_schema, with_store},
     settings::{Effective, Settings, SettingsError, Vars},
 };
 use clap::{Parser, Subcommand};
@@ -42,6 +43,9 @@ enum Command {
     /// Look at jobs
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Bring the schema up to date, and look at it
+    #[command(subcommand)]
+    Migrate(migrate::MigrateCommand),
     /// Instances, actors, slots, backlog, schema
     Status(output::Format),
     /// The effective configuration
@@ -72,6 +76,9 @@ fn dispatch(command: Command, settings: Settings, effective: &Effective) -> anyh
         Command::Demo(args) => demo::demo(&args),
         Command::Enqueue(args) => enqueue::enqueue(&args, settings),
         Command::Jobs(command) => with_schema(settings, |session| jobs::jobs(&command, session)),
+        // The one that needs no database.
+        Command::Migrate(migrate::MigrateCommand::New(args)) => migrate::new(&args, &settings),
+        Command::Migrate(command) => with_log(settings, |session| migrate::migrate(&command, session)),
         Command::Status(format) => with_store(settings, |session| status::status(format, session)),
         Command::Config(command) => config::config(&command, effective),
     }

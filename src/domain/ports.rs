@@ -8,7 +8,10 @@ use super::{
     ids::{BusinessId, CallSid, InstanceId, JobId},
     job::{ClaimedJob, Disposition, Enqueued, JobFilter, JobView, NewJob, Settlement},
     lease::{Holder, LeaseId, WorkerLife},
-    migration::{AppliedMigration, LockTry, MigrationFailure, SchemaVersions, Version},
+    migration::{
+        LockTry, MigrationFailure, MigrationProgress, MigrationRecord, MigrationSet, SchemaVersions,
+        Version,
+    },
     slots::RingPlace,
     text::clean,
 };
@@ -169,22 +172,37 @@ pub trait BellEar: Send {
 /// The migration gate's side of the database: one dedicated connection, never pooled.
 #[async_trait]
 pub trait Gate: Send + Sync {
-    /// Opens the connection that will hold the lock.
+    /// Opens the connection that will hold the lock. Refuses one that a transaction-mode pooler stands before.
     async fn open(&self) -> Result<Box<dyn GateSession>, MigrationFailure>;
-    /// The schema as it stands, by the ordinary pool; 0 for an empty database.
+    /// The schema as it stands, by the ordinary pool; version 0 for an empty database.
     async fn versions(&self) -> StoreResult<SchemaVersions>;
+    /// Hears of migrations that others applied. `migrates`: this process would, if it got the lock.
+    async fn listen(&self, migrates: bool) -> StoreResult<Box<dyn BellEar>>;
+    /// Whether a process with `RUN_MIGRATIONS=1` is connected that has not migrated yet.
+    async fn somebody_migrates(&self) -> StoreResult<bool>;
+    /// What the session with this process id is doing, seen from another one.
+    async fn progress(&self, pid: i32) -> StoreResult<MigrationProgress>;
+    /// Every migration that is known or applied, in the order in which they run.
+    async fn records(&self) -> Result<Vec<MigrationRecord>, MigrationFailure>;
 }
 
 /// Dropping it closes the connection, and with it the lock.
 #[async_trait]
 pub trait GateSession: Send {
+    /// Of its connection, as [`Gate::progress`] wants it.
+    fn pid(&self) -> i32;
     /// One try; never blocks on the lock, never leaves a transaction open.
     async fn try_lock(&mut self) -> Result<LockTry, MigrationFailure>;
-    /// Applies the next pending migration, if any; fails when the lock is no longer held.
-    async fn apply_next(&mut self) -> Result<Option<AppliedMigration>, MigrationFailure>;
-    /// The newest version applied.
+    /// The next migration that is pending, ours first; fails when the lock is no longer held, or when what is applied
+    /// is not what we know.
+    async fn next(&mut self) -> Result<Option<(MigrationSet, Version)>, MigrationFailure>;
+    /// Applies what [`GateSession::next`] found, and says how long it took.
+    async fn apply(&mut self) -> Result<Duration, MigrationFailure>;
+    /// Marks the migrations of `set` up to `version` as applied without running them, and says how many were not yet.
+    async fn baseline(&mut self, set: MigrationSet, version: Version) -> Result<u32, MigrationFailure>;
+    /// The newest version of ours that is applied.
     async fn version(&mut self) -> Result<Version, MigrationFailure>;
-    /// Gives the lock back (an answer of "was not held" is an error) and closes the connection.
+    /// Tells the fleet, gives the lock back (an answer of "was not held" is an error) and closes the connection.
     async fn close(self: Box<Self>) -> Result<(), MigrationFailure>;
 }
 

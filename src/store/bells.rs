@@ -6,36 +6,42 @@ use async_trait::async_trait;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
 impl Store {
-    /// One for each schema; a channel's name is an identifier of at most 63 bytes.
     pub(super) fn bell_channel(&self) -> String {
+        self.channel("doorbell")
+    }
+
+    /// One for each schema; a channel's name is an identifier of at most 63 bytes.
+    pub(super) fn channel(&self, what: &str) -> String {
         let schema: String = self.config().schema.chars().take(50).collect();
-        format!("{schema}_doorbell")
+        format!("{schema}_{what}")
     }
 }
 
 #[async_trait]
 impl Bells for Store {
     async fn listen(&self) -> StoreResult<Box<dyn BellEar>> {
-        let options =
-            self.0.direct.0.clone().application_name(&format!("callspool-listener/{}", self.config().instance));
-        let listen = async {
-            // A pool of one: the listener takes its connection for good.
-            let pool = PgPoolOptions::new()
-                .max_connections(1)
-                .acquire_timeout(self.config().acquire_timeout)
-                .connect_lazy_with(options);
-            let mut listener = PgListener::connect_with(&pool).await?;
-            listener.listen(&self.bell_channel()).await?;
-            Ok(listener)
-        };
-        listen
-            .await
-            .map(|listener| Box::new(Ear(listener)) as Box<dyn BellEar>)
-            .map_err(|error| clean_error(&error))
+        let ear = Ear::open(self, "listener", &self.bell_channel()).await;
+        ear.map(|ear| Box::new(ear) as Box<dyn BellEar>).map_err(|error| clean_error(&error))
     }
 }
 
-struct Ear(PgListener);
+pub(super) struct Ear(PgListener);
+
+impl Ear {
+    /// `role`: what this connection is for, as `pg_stat_activity` shows it.
+    pub(super) async fn open(store: &Store, role: &str, channel: &str) -> Result<Self, sqlx::Error> {
+        let options =
+            store.0.direct.0.clone().application_name(&format!("callspool-{role}/{}", store.config().instance));
+        // A pool of one: the listener takes its connection for good.
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(store.config().acquire_timeout)
+            .connect_lazy_with(options);
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.listen(channel).await?;
+        Ok(Self(listener))
+    }
+}
 
 #[async_trait]
 impl BellEar for Ear {

@@ -12,12 +12,15 @@ use chrono::{DateTime, Utc};
 pub(super) struct HolderRow {
     pid: i32,
     app: String,
+    client: Option<String>,
     since: DateTime<Utc>,
+    state: Option<String>,
+    query: Option<String>,
 }
 
 impl From<HolderRow> for LockHolder {
-    fn from(HolderRow { pid, app, since }: HolderRow) -> Self {
-        Self { pid, app, since }
+    fn from(HolderRow { pid, app, client, since, state, query }: HolderRow) -> Self {
+        Self { pid, app, client, since, state, query }
     }
 }
 

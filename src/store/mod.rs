@@ -19,8 +19,10 @@ mod upkeep;
 pub use crate::domain::{
     enqueue_request::EnqueueRequest,
     ids::{BusinessId, CallSid, JobId},
+    migration::{MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, Version},
+    migration_lint as lint,
     job::{Enqueued, JobFilter, JobState, JobView, NewJob},
-    ports::{FleetStatus, FleetView, JobBook},
+    ports::{FleetStatus, FleetView, Gate, JobBook},
     recording_url::ProviderBase,
 };
 
@@ -32,7 +34,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use statements::Statements;
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 /// Where the database is and how it is used.
 #[derive(Debug, Clone)]
@@ -51,6 +53,10 @@ pub struct StoreConfig {
     pub migration_statement_timeout: Duration,
     pub migration_lock_timeout: Duration,
     pub migration_lock_id: i64,
+    /// `MIGRATIONS_DIR`.
+    pub application_dir: Option<PathBuf>,
+    /// Of the application's; see `gate/apply`.
+    pub protected_tables: Vec<String>,
 }
 
 /// The database. Cheap to clone; clones share the pool.

@@ -58,13 +58,32 @@ statements! {
                          from {s}.doorbell) d";
     oldest_ready = "select enqueued_at from {s}.job
                      where job_id = (select job_id from {s}.job_ready order by job_id limit 1)";
-    schema_exists = "select to_regclass('{s}._sqlx_migrations') is not null";
+    history_exists = "select to_regclass('{s}._sqlx_migrations') is not null
+                         and to_regclass('{s}.application_migrations') is not null
+                         and to_regclass('{s}.compatible_migrations') is not null";
+    our_history = "select m.*, c.version is not null as compatible
+                     from {s}._sqlx_migrations m left join {s}.compatible_migrations c using (version) order by version";
+    application_history = "select m.*, false as compatible from {s}.application_migrations m order by version";
+    create_compatible = "create table if not exists {s}.compatible_migrations (version bigint primary key)";
+    mark_compatible = "insert into {s}.compatible_migrations (version) values ($1) on conflict do nothing";
     schema_version = "select coalesce(max(version), 0) from {s}._sqlx_migrations where success";
-    lock_holder = "select l.pid, coalesce(a.application_name, '') as app, coalesce(a.backend_start, now()) as since
+    lock_holder = "select l.pid, coalesce(a.application_name, '') as app, host(a.client_addr) as client,
+                          coalesce(a.backend_start, now()) as since, a.state,
+                          substring(a.query from '^[[:space:]]*([[:alpha:]]+)') as query
                      from pg_locks l left join pg_stat_activity a on a.pid = l.pid
                     where l.locktype = 'advisory' and l.granted and l.objsubid = 1
                       and l.database = (select oid from pg_database where datname = current_database())
                       and (l.classid::bigint << 32) | l.objid::bigint = $1";
+    somebody_migrates = "select exists (select 1 from pg_stat_activity
+                          where datname = current_database() and application_name like 'callspool-migrator%')";
+    migration_progress = "select a.wait_event_type || ' ' || a.wait_event as waiting_for,
+                                 (select p.phase || coalesce(', ' || (100 * p.blocks_done / nullif(p.blocks_total, 0)) || ' % of blocks', '')
+                                    from pg_stat_progress_create_index p where p.pid = a.pid) as index_build
+                            from pg_stat_activity a where a.pid = $1";
+    migration_blockers = "select a.pid, coalesce(a.application_name, '') as app, host(a.client_addr) as client,
+                                 coalesce(a.xact_start, a.backend_start) as since, a.state,
+                                 substring(a.query from '^[[:space:]]*([[:alpha:]]+)') as query
+                            from pg_stat_activity a where a.pid = any (pg_blocking_pids($1)) order by a.pid";
     try_lock = "select pg_try_advisory_lock($1)";
     holds_lock = "select exists (select 1 from pg_locks
                    where locktype = 'advisory' and granted and objsubid = 1 and pid = pg_backend_pid()

@@ -112,9 +112,9 @@ pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
     Ok(TelemetryGuard { _workers: vec![file_worker, stdout_worker], dropped })
 }
 
-/// For a command: warnings, on the standard error.
-pub fn init_for_command() {
-    let level = without_secrets(&Targets::new().with_default(tracing::Level::WARN));
+/// For a command: `level` and above, on the standard error.
+pub fn init_for_command(level: tracing::Level) {
+    let level = without_secrets(&Targets::new().with_default(tracing::Level::WARN).with_target("callspool", level));
     let layer = fmt::layer().event_format(Lines::pretty(false)).with_writer(io::stderr);
     // Set up already is as good.
     let _ = Registry::default().with(level).with(layer).try_init();

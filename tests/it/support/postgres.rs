@@ -106,6 +106,8 @@ impl Database {
             migration_statement_timeout: Duration::from_mins(1),
             migration_lock_timeout: Duration::from_secs(5),
             migration_lock_id: 1_234_567_890,
+            application_dir: None,
+            protected_tables: Vec::new(),
         };
         change(&mut config);
         Store::connect(config).unwrap()
@@ -127,6 +129,8 @@ pub fn retry_policy() -> RetryPolicy {
 pub async fn migrate(store: &Store) {
     let mut session = store.open().await.unwrap();
     assert_eq!(session.try_lock().await.unwrap(), LockTry::Acquired);
-    while session.apply_next().await.unwrap().is_some() {}
+    while session.next().await.unwrap().is_some() {
+        session.apply().await.unwrap();
+    }
     session.close().await.unwrap();
 }

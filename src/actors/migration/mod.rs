@@ -1,5 +1,5 @@
 //! The migration actor: tries the lock by timed messages for a bounded time, applies what is pending, or skips. Beside
-//! that it looks at the schema, and opens the gate as soon as it fits, whoever migrated.
+//! that it looks at the schema ([`schema_gate`]), and opens the gate as soon as it fits, whoever migrated.
 //!
 //! It never blocks on the lock: a session that waits in `pg_advisory_lock` holds a snapshot, which stops every
 //! CREATE INDEX CONCURRENTLY, and a timeout ends it with an error (incident 1).
@@ -7,19 +7,26 @@
 //! | what does not work | then |
 //! |---|---|
 //! | the database is not reached, or the connection breaks while waiting | connect again, for as long as it takes |
-//! | the lock is busy | try again until `MIGRATION_LOCK_WAIT_SECONDS` after the first try, then skip |
-//! | a migration fails in a way that can pass | connect, lock and go on, five times |
+//! | the lock is busy | try again until `MIGRATION_LOCK_WAIT_SECONDS` after the first try, then skip; with `migrations.heal` look again now and then, so that a fleet whose only migrator died heals itself |
+//! | a migration fails in a way that can pass | connect, lock and go on, as often as its header or `migrations.retries` says |
 //! | a migration fails otherwise | say which and why; the process lives and waits for a schema that fits |
+
+mod progress;
+mod schema_gate;
 
 use super::{
     obstacle::Obstacle,
-    supervision::{ChildContext, IoTask, Outbox, hooks_for_faults},
+    supervision::{ChildContext, Outbox, hooks_for_faults},
 };
 use crate::domain::{
-    migration::{LockHolder, LockTry, MigrationFailure, MigrationOutcome, SchemaVersions, SkipReason, Version},
-    ports::{Clock, Gate, GateSession, StoreError, StoreResult},
+    migration::{
+        LockHolder, LockTry, MigrationFailure, MigrationOutcome, MigrationSet, SchemaVersions, SkipReason, Version,
+    },
+    ports::{Clock, Gate, GateSession},
 };
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
+use progress::Progress;
+use schema_gate::SchemaGate;
 use std::{
     future::Future,
     sync::Arc,
@@ -28,19 +35,16 @@ use std::{
 
 /// Between two tries for the lock, before jitter.
 const TRY_EVERY: Duration = Duration::from_millis(500);
+/// The same after the skip, when nobody waits for this process.
+const HEAL_EVERY: Duration = Duration::from_secs(15);
 /// Of the tries with the same holder, each that is a multiple of this is logged, and the first and the last.
 const SAY_EVERY: u32 = 10;
-/// Between two looks at the schema while it does not fit: from the first to the slowest.
-const LOOK_MIN: Duration = Duration::from_millis(200);
-const LOOK_MAX: Duration = Duration::from_secs(2);
-/// What stands in the way is said again after this long, and at once when it changes.
-const SAY_AGAIN: Duration = Duration::from_secs(30);
 /// Between two tries to connect: doubles from the first to the slowest.
 const CONNECT_MIN: Duration = Duration::from_millis(250);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Tries of migrations that fail in a way that can pass, with a wait that doubles from the first.
-const MAX_TRIES: u32 = 5;
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Between two tries of a migration that fails in a way that can pass: doubles from the first to the slowest.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
 /// An answer that takes longer counts as lost. Migrations themselves are bounded by their session's timeouts.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -52,6 +56,13 @@ pub struct MigrationDeps {
     pub enabled: bool,
     /// `MIGRATION_LOCK_WAIT_SECONDS`; zero is one try.
     pub lock_wait: Duration,
+    /// How often a migration is tried again whose header does not say it.
+    pub retries: u32,
+    /// Whether to look for the lock again after the skip.
+    pub heal: bool,
+    /// Told how the try to migrate ended, for a command that wants nothing else: the actor stops then. Without it, it
+    /// goes on to watch the schema.
+    pub only: Option<Outbox<MigrationOutcome>>,
     /// Told once, when the schema fits.
     pub schema_fits: Outbox<SchemaVersions>,
     /// Why the schema is not ready, for `/readyz`.
@@ -66,17 +77,17 @@ pub struct MigrationActor {
     lock_tries: u32,
     /// Who had the lock at the last try.
     holder: Option<LockHolder>,
+    /// The wait is over; what follows is the slow look of `migrations.heal`.
+    skipped: bool,
+    /// Between the lock and the end: what is missing then is on its way.
+    migrating: bool,
     /// Connections in a row that came to nothing.
     outages: u32,
-    failures: u32,
+    /// Which migration failed last, and how often in a row.
+    failing: (Option<(MigrationSet, Version)>, u32),
     applied: u32,
-    failure: Option<MigrationFailure>,
-    fits: bool,
-    looking: Option<IoTask>,
-    look_timer: Option<SpawnHandle>,
-    look_wait: Duration,
-    /// What was said last to stand in the way, and when.
-    said: Option<(String, Instant)>,
+    progress: Progress,
+    schema: SchemaGate,
 }
 
 /// The session travels with the I/O; dropping it closes the connection, and with it the lock.
@@ -91,15 +102,13 @@ impl MigrationActor {
             since: None,
             lock_tries: 0,
             holder: None,
+            skipped: false,
+            migrating: false,
             outages: 0,
-            failures: 0,
+            failing: (None, 0),
             applied: 0,
-            failure: None,
-            fits: false,
-            looking: None,
-            look_timer: None,
-            look_wait: LOOK_MIN,
-            said: None,
+            progress: Progress::default(),
+            schema: SchemaGate::default(),
         }
     }
 
@@ -116,7 +125,7 @@ impl MigrationActor {
     /// The database comes back some time, and somebody has to migrate then.
     fn not_connected(&mut self, failure: MigrationFailure, ctx: &mut Context<Self>) {
         if !failure.can_pass {
-            return self.ended(&MigrationOutcome::Failed(failure), ctx);
+            return self.ended(MigrationOutcome::Failed(failure), ctx);
         }
         let wait = (CONNECT_MIN * 2_u32.pow(self.outages.min(10))).min(CONNECT_MAX);
         self.outages += 1;
@@ -128,16 +137,17 @@ impl MigrationActor {
         let holder = match answer {
             Err(failure) => return self.not_connected(failure, ctx),
             Ok(LockTry::Acquired) => {
-                tracing::info!(
-                    marker = "MIGRATION_LOCK_ACQUIRED",
-                    attempt = self.lock_tries,
-                    "migration lock acquired"
-                );
-                return self.apply_next(session, ctx);
+                let attempt = self.lock_tries;
+                tracing::info!(marker = "MIGRATION_LOCK_ACQUIRED", attempt, "migration lock acquired");
+                self.migrating = true;
+                return self.find_next(session, ctx);
             }
             Ok(LockTry::Busy(holder)) => holder,
         };
         self.outages = 0;
+        if self.skipped {
+            return self.heal_later(ctx);
+        }
         let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
         let over = waited >= self.deps.lock_wait;
         if over || self.lock_tries == 1 || self.lock_tries.is_multiple_of(SAY_EVERY) || holder != self.holder {
@@ -146,30 +156,55 @@ impl MigrationActor {
         self.holder = holder;
         if over {
             // The session goes, and with it nothing: it never held the lock.
-            return self.ended(&MigrationOutcome::Skipped(SkipReason::LockTimeout), ctx);
+            return self.ended(MigrationOutcome::Skipped(SkipReason::LockTimeout), ctx);
         }
-        let wait = TRY_EVERY
-            .mul_f64(0.75 + 0.5 * self.deps.clock.random())
-            .min(self.deps.lock_wait.saturating_sub(waited));
+        let wait = self.jittered(TRY_EVERY).min(self.deps.lock_wait.saturating_sub(waited));
         self.child.run_later(ctx, wait, move |_, ctx| ctx.notify(TryLock(session)));
+    }
+
+    /// The connection is given up in between: a process that only looks now and then holds none.
+    fn heal_later(&mut self, ctx: &mut Context<Self>) {
+        let wait = self.jittered(HEAL_EVERY);
+        self.child.run_later(ctx, wait, Self::open);
+    }
+
+    /// A quarter shorter to a quarter longer, so that processes that started together drift apart.
+    fn jittered(&self, wait: Duration) -> Duration {
+        wait.mul_f64(0.75 + 0.5 * self.deps.clock.random())
     }
 
     // --- the migrations
 
-    fn apply_next(&mut self, mut session: Session, ctx: &mut Context<Self>) {
-        let apply = async move {
-            let applied = session.apply_next().await;
-            (session, applied)
+    fn find_next(&mut self, mut session: Session, ctx: &mut Context<Self>) {
+        let find = async move {
+            let next = session.next().await;
+            (session, next)
         };
-        self.child.spawn_io(ctx, apply, |this, (session, applied), ctx| match applied {
-            Ok(Some(migration)) => {
-                this.applied += 1;
-                let (version, ms) = (migration.version, migration.took.as_millis());
-                tracing::info!(marker = "MIGRATION_APPLIED", version, ms, "migration applied");
-                this.apply_next(session, ctx);
-            }
+        self.child.spawn_io(ctx, find, |this, (session, next), ctx| match next {
+            Ok(Some(next)) => this.apply(session, next, ctx),
             Ok(None) => this.finish(session, ctx),
             Err(failure) => this.failed(failure, ctx),
+        });
+    }
+
+    fn apply(&mut self, mut session: Session, (set, version): (MigrationSet, Version), ctx: &mut Context<Self>) {
+        self.watch_progress(session.pid(), set, version, ctx);
+        let apply = async move {
+            let took = session.apply().await;
+            (session, took)
+        };
+        self.child.spawn_io(ctx, apply, move |this, (session, took), ctx| {
+            this.end_progress(ctx);
+            match took {
+                Ok(took) => {
+                    this.applied += 1;
+                    this.failing = (None, 0);
+                    let ms = took.as_millis();
+                    tracing::info!(marker = "MIGRATION_APPLIED", version, ms, %set, "migration applied");
+                    this.find_next(session, ctx);
+                }
+                Err(failure) => this.failed(failure, ctx),
+            }
         });
     }
 
@@ -180,32 +215,42 @@ impl MigrationActor {
         };
         let close = async move { in_time(close).await };
         self.child.spawn_io(ctx, close, |this, closed: Result<Version, _>, ctx| match (closed, this.applied) {
-            (Ok(version), 0) => this.ended(&MigrationOutcome::UpToDate { version }, ctx),
-            (Ok(version), count) => this.ended(&MigrationOutcome::Applied { count, version }, ctx),
+            (Ok(version), 0) => this.ended(MigrationOutcome::UpToDate { version }, ctx),
+            (Ok(version), count) => this.ended(MigrationOutcome::Applied { count, version }, ctx),
             (Err(failure), _) => this.failed(failure, ctx),
         });
     }
 
     fn failed(&mut self, failure: MigrationFailure, ctx: &mut Context<Self>) {
-        self.failures += 1;
-        if failure.can_pass && self.failures < MAX_TRIES {
-            let wait = RETRY_AFTER * 2_u32.pow(self.failures - 1);
+        self.migrating = false;
+        if self.failing.0 != failure.migration {
+            self.failing = (failure.migration, 0);
+        }
+        let failures = self.failing.1;
+        self.failing.1 += 1;
+        if failure.can_pass && failures < failure.retries.unwrap_or(self.deps.retries) {
+            let wait = self.jittered((RETRY_MIN * 2_u32.pow(failures.min(10))).min(RETRY_MAX));
             tracing::warn!(%failure, retry_in_ms = wait.as_millis(), "migrating did not work yet");
             self.child.run_later(ctx, wait, Self::open);
         } else {
-            self.ended(&MigrationOutcome::Failed(failure), ctx);
+            self.ended(MigrationOutcome::Failed(failure), ctx);
         }
     }
 
     /// Migrating is over for this process, one way or the other.
-    fn ended(&mut self, outcome: &MigrationOutcome, ctx: &mut Context<Self>) {
-        match outcome {
+    fn ended(&mut self, outcome: MigrationOutcome, ctx: &mut Context<Self>) {
+        self.migrating = false;
+        match &outcome {
             MigrationOutcome::Skipped(reason) => {
                 tracing::info!(
                     marker = "MIGRATION_SKIPPED",
                     %reason,
                     "not migrating here; this is safe: workers wait until the schema fits"
                 );
+                self.skipped = true;
+                if *reason == SkipReason::LockTimeout && self.deps.heal {
+                    self.heal_later(ctx);
+                }
             }
             MigrationOutcome::UpToDate { version } => {
                 tracing::info!(marker = "MIGRATION_DONE", applied = 0, version, "schema is up to date");
@@ -216,57 +261,22 @@ impl MigrationActor {
             MigrationOutcome::Failed(failure) => {
                 tracing::error!(
                     marker = "MIGRATION_FAILED",
-                    version = failure.version,
+                    version = failure.version(),
                     reason = %failure.reason,
+                    sqlstate = failure.sqlstate,
+                    set = failure.migration.map(|(set, _)| set.as_str()),
                     "migration failed; the process goes on and waits for a schema that fits"
                 );
-                self.failure = Some(failure.clone());
+                self.schema.failure = Some(failure.clone());
             }
         }
-        self.look_wait = LOOK_MIN;
-        self.look(ctx);
-    }
-
-    // --- the schema
-
-    /// Looks now, instead of whatever look is under way or to come.
-    fn look(&mut self, ctx: &mut Context<Self>) {
-        if let Some(timer) = self.look_timer.take() {
-            ctx.cancel_future(timer);
+        match &self.deps.only {
+            Some(asker) => {
+                asker.send(outcome);
+                ctx.stop();
+            }
+            None => self.look_again(ctx),
         }
-        if let Some(look) = self.looking.take() {
-            look.abort();
-        }
-        if !self.fits {
-            let gate = Arc::clone(&self.deps.gate);
-            self.looking = Some(self.child.spawn_io(ctx, async move { look(gate).await }, Self::looked));
-        }
-    }
-
-    fn looked(&mut self, versions: StoreResult<SchemaVersions>, ctx: &mut Context<Self>) {
-        if let Ok(versions @ SchemaVersions { have, need }) = versions
-            && versions.fits()
-            && self.deps.schema_fits.send(versions)
-        {
-            tracing::info!(marker = "SCHEMA_READY", have, need, "schema fits");
-            self.deps.obstacle.set(None);
-            self.fits = true;
-            return;
-        }
-        let obstacle = match (&versions, &self.failure) {
-            (_, Some(failure)) => failure.to_string(),
-            (Ok(SchemaVersions { have, need }), None) => format!("schema is at {have}, this binary needs {need}"),
-            (Err(error), None) => error.to_string(),
-        };
-        if self.said.as_ref().is_none_or(|(said, when)| *said != obstacle || when.elapsed() >= SAY_AGAIN) {
-            let (have, need) = versions.map_or((None, None), |v| (Some(v.have), Some(v.need)));
-            tracing::warn!(marker = "SCHEMA_WAITING", have, need, %obstacle, "waiting for a schema that fits");
-            self.said = Some((obstacle.clone(), Instant::now()));
-        }
-        self.deps.obstacle.set(Some(obstacle));
-        let wait = self.look_wait;
-        self.look_wait = (wait * 2).min(LOOK_MAX);
-        self.look_timer = Some(self.child.run_later(ctx, wait, Self::look));
     }
 }
 
@@ -278,19 +288,17 @@ fn say_waiting(attempt: u32, waited: Duration, holder: Option<&LockHolder>) {
         holder_pid = holder.map(|h| h.pid),
         holder_app = holder.map(|h| h.app.as_str()),
         holder_since = holder.map(|h| h.since.to_rfc3339()),
+        holder_client = holder.and_then(|h| h.client.as_deref()),
+        holder_state = holder.and_then(|h| h.state.as_deref()),
+        holder_query = holder.and_then(|h| h.query.as_deref()),
         "waiting for the migration lock"
     );
 }
 
 /// An answer that does not come is a broken connection.
 async fn in_time<T>(call: impl Future<Output = Result<T, MigrationFailure>>) -> Result<T, MigrationFailure> {
-    let lost = |_| Err(MigrationFailure::new(None, lost_answer(), true));
+    let lost = |_| Err(MigrationFailure::passing(None, lost_answer()));
     tokio::time::timeout(ANSWER_LIMIT, call).await.unwrap_or_else(lost)
-}
-
-async fn look(gate: Arc<dyn Gate>) -> StoreResult<SchemaVersions> {
-    let lost = |_| Err(StoreError::new(None, lost_answer()));
-    tokio::time::timeout(ANSWER_LIMIT, gate.versions()).await.unwrap_or_else(lost)
 }
 
 fn lost_answer() -> String {
@@ -305,11 +313,14 @@ impl Actor for MigrationActor {
             return;
         }
         self.child.clone().on_drain(ctx, |_: &mut Self, ctx| ctx.stop());
-        if self.deps.enabled {
+        if self.deps.only.is_none() {
+            self.listen(ctx);
             self.look(ctx);
+        }
+        if self.deps.enabled {
             self.open(ctx);
         } else {
-            self.ended(&MigrationOutcome::Skipped(SkipReason::Disabled), ctx);
+            self.ended(MigrationOutcome::Skipped(SkipReason::Disabled), ctx);
         }
     }
 

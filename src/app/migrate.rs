@@ -1,0 +1,123 @@
+//! Migrating without anything else: what `callspool migrate` needs beyond the store.
+
+use super::Session;
+use crate::{
+    actors::{
+        migration::{MigrationActor, MigrationDeps},
+        obstacle::Obstacle,
+        supervision::{ChildRef, ChildSpec, Outbox, Reclaim, Restart, Roster, Supervisor, start_root},
+    },
+    adapters::clock::SystemClock,
+    domain::{
+        faults::Faults,
+        migration::{LockTry, MigrationFailure, MigrationOutcome, MigrationSet, SchemaVersions, Version},
+        ports::{BellEar, Gate},
+    },
+};
+use actix_rt::System;
+use anyhow::Context;
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Between two tries for the lock, or looks at the schema.
+const TRY_EVERY: Duration = Duration::from_millis(500);
+
+/// Runs the migration actor of `callspool run` alone, until it has migrated, skipped or failed.
+pub fn migrate(session: &Session) -> anyhow::Result<MigrationOutcome> {
+    let (report, reported) = mpsc::channel();
+    let migrations = &session.settings.migrations;
+    let deps = MigrationDeps {
+        gate: Arc::new(session.store.clone()),
+        clock: Arc::new(SystemClock),
+        enabled: true,
+        lock_wait: migrations.lock_wait,
+        retries: migrations.retries,
+        heal: false,
+        only: Some(Outbox::new(move |outcome| report.send(outcome).is_ok())),
+        schema_fits: Outbox::new(|_| true),
+        obstacle: Obstacle::default(),
+    };
+    let (policy, io) = (super::tree::restart_policy(&session.settings), session.io.clone());
+    // The thread and its System go with the process: nothing is under way when the outcome is there.
+    thread::Builder::new().name("callspool-control".to_owned()).spawn(move || {
+        let system = System::new();
+        system.block_on(async move {
+            let spec = ChildSpec::new("migration", ChildRef::default(), move |_, child| {
+                MigrationActor::new(child, deps.clone())
+            })
+            .restart(Restart::Transient);
+            // It holds nothing but its connection.
+            let reclaim: Reclaim = Arc::new(|_, _, _| Box::pin(std::future::ready(())));
+            let (roster, shutdown) = (Roster::default(), CancellationToken::new());
+            start_root(move || {
+                Supervisor::new(vec![spec], policy, reclaim, roster, io, shutdown, Faults::default())
+            });
+        });
+        system.run()
+    })?;
+    reported.recv().context("the migration actor ended without an outcome")
+}
+
+/// Waits until the schema fits this binary; `None`: not within `limit`.
+pub async fn wait_for_schema(
+    gate: &dyn Gate,
+    limit: Option<Duration>,
+    mut say: impl FnMut(&str),
+) -> Option<SchemaVersions> {
+    let mut said = String::new();
+    let fits = async {
+        let mut ear = gate.listen(false).await.ok();
+        loop {
+            let obstacle = match gate.versions().await {
+                Ok(versions) if versions.fits() => return versions,
+                Ok(versions) => versions.to_string(),
+                Err(error) => error.to_string(),
+            };
+            if obstacle != said {
+                say(&obstacle);
+                said = obstacle;
+            }
+            // A bell that is not heard costs half a second.
+            let _ = tokio::time::timeout(TRY_EVERY, hear(&mut ear)).await;
+        }
+    };
+    match limit {
+        None => Some(fits.await),
+        Some(limit) => tokio::time::timeout(limit, fits).await.ok(),
+    }
+}
+
+async fn hear(ear: &mut Option<Box<dyn BellEar>>) {
+    match ear {
+        Some(heard) => {
+            if heard.hear().await.is_err() {
+                *ear = None;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Marks migrations as applied, under the lock; `None`: it was busy the whole time.
+pub async fn baseline(
+    gate: &dyn Gate,
+    set: MigrationSet,
+    version: Version,
+    lock_wait: Duration,
+) -> Result<Option<u32>, MigrationFailure> {
+    let mut session = gate.open().await?;
+    let since = Instant::now();
+    while session.try_lock().await? != LockTry::Acquired {
+        if since.elapsed() >= lock_wait {
+            return Ok(None);
+        }
+        tokio::time::sleep(TRY_EVERY.min(lock_wait)).await;
+    }
+    let marked = session.baseline(set, version).await?;
+    session.close().await?;
+    Ok(Some(marked))
+}

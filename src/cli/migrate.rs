@@ -1,0 +1,232 @@
+//! `callspool migrate run|status|plan|wait|baseline|new`.
+
+use super::{
+    exit::Exit,
+    output::{self, Format, or_dash},
+};
+use crate::{
+    app::{self, Session},
+    settings::Settings,
+    store::{
+        FleetView, Gate, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, Version, lint,
+    },
+};
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+use std::{fs::File, io::Write, time::Duration};
+
+#[derive(Debug, Subcommand)]
+pub enum MigrateCommand {
+    /// Apply what is pending: exit 0 applied or up to date, 75 skipped (the lock was busy), 1 failed
+    Run(Format),
+    /// Applied, pending and drifted migrations, and who has the lock
+    Status(Format),
+    /// The SQL that `run` would run, with remarks on what locks hard or rewrites a table
+    Plan(Format),
+    /// Wait until the schema fits this binary; exit 75 when it does not within --timeout
+    Wait {
+        /// In seconds; without it, as long as it takes
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u64>,
+    },
+    /// Mark migrations as applied without running them: for a schema that is there already
+    Baseline(BaselineArgs),
+    /// Make a file for a migration of the application's in MIGRATIONS_DIR
+    New(NewArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BaselineArgs {
+    /// Up to and with this version
+    version: Version,
+    #[arg(long, default_value = "application")]
+    set: SetName,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SetName {
+    Application,
+    Callspool,
+}
+
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// Letters, digits and underscores: what it does, such as `add_lead_phone`
+    name: String,
+    /// For CREATE INDEX CONCURRENTLY and whatever else may not run in a transaction
+    #[arg(long)]
+    no_transaction: bool,
+}
+
+pub fn migrate(command: &MigrateCommand, session: &Session) -> anyhow::Result<Exit> {
+    match command {
+        MigrateCommand::Run(format) => run(*format, session),
+        MigrateCommand::Status(format) => status(*format, session),
+        MigrateCommand::Plan(format) => plan(*format, session),
+        MigrateCommand::Wait { timeout } => wait(timeout.map(Duration::from_secs), session),
+        MigrateCommand::Baseline(args) => baseline(args, session),
+        MigrateCommand::New(args) => new(args, &session.settings),
+    }
+}
+
+fn run(Format { json: as_json }: Format, session: &Session) -> anyhow::Result<Exit> {
+    let outcome = app::migrate(session)?;
+    let (exit, outcome) = match outcome {
+        MigrationOutcome::Applied { count, version } => {
+            (Exit::Done, json!({ "outcome": "applied", "applied": count, "version": version }))
+        }
+        MigrationOutcome::UpToDate { version } => {
+            (Exit::Done, json!({ "outcome": "up_to_date", "applied": 0, "version": version }))
+        }
+        MigrationOutcome::Skipped(reason) => {
+            (Exit::TryAgain, json!({ "outcome": "skipped", "reason": reason }))
+        }
+        MigrationOutcome::Failed(failure) => (
+            Exit::Failed,
+            json!({
+                "outcome": "failed",
+                "set": failure.migration.map(|(set, _)| set),
+                "version": failure.version(),
+                "reason": failure.reason,
+                "sqlstate": failure.sqlstate,
+            }),
+        ),
+    };
+    if as_json {
+        output::json(&outcome)?;
+    }
+    Ok(exit)
+}
+
+fn status(Format { json: as_json }: Format, session: &Session) -> anyhow::Result<Exit> {
+    let (records, fleet) = session.io.block_on(async {
+        let records = session.store.records().await?;
+        anyhow::Ok((records, session.store.fleet_status().await?))
+    })?;
+    if as_json {
+        output::json(&json!({
+            "schema": fleet.schema,
+            "fits": fleet.schema.fits(),
+            "lock_holder": fleet.lock_holder,
+            "migrations": records,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    output::line(&format!("schema  {}", if fleet.schema.fits() { "fits".to_owned() } else { fleet.schema.to_string() }))?;
+    output::line(&format!("lock    {}", or_dash(fleet.lock_holder)))?;
+    let mut table = output::table(&["SET", "VERSION", "STATE", "APPLIED", "MS", "MIGRATION"]);
+    for record in &records {
+        table.add_row([
+            record.set.to_string(),
+            record.version.to_string(),
+            record.state.as_str().to_owned(),
+            or_dash(record.applied_at.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string())),
+            or_dash(record.ms),
+            record.description.clone(),
+        ]);
+    }
+    output::line(&table.trim_fmt())?;
+    for record in records.iter().filter(|record| record.detail.is_some()) {
+        output::line(&format!("{} {}: {}", record.set, record.version, or_dash(record.detail.as_ref())))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn plan(Format { json: as_json }: Format, session: &Session) -> anyhow::Result<Exit> {
+    let records = session.io.block_on(session.store.records())?;
+    let pending = records.iter().filter(|record| record.state == MigrationState::Pending);
+    if as_json {
+        let plans = pending.map(|record| {
+            json!({
+                "set": record.set,
+                "version": record.version,
+                "description": record.description,
+                "no_transaction": record.no_transaction,
+                "sql": record.sql,
+                "remarks": remarks(record),
+            })
+        });
+        output::json(&plans.collect::<Vec<_>>())?;
+        return Ok(Exit::Done);
+    }
+    let mut nothing = true;
+    for record in pending {
+        nothing = false;
+        let MigrationRecord { set, version, description, .. } = record;
+        output::line(&format!("-- {set} {version}: {description}"))?;
+        for remark in remarks(record) {
+            output::line(&format!("-- REMARK {remark}"))?;
+        }
+        output::line(record.sql.as_deref().unwrap_or_default().trim_end())?;
+        output::line("")?;
+    }
+    if nothing {
+        output::line("-- nothing is pending")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Ours were looked at when they were written.
+fn remarks(record: &MigrationRecord) -> Vec<lint::Finding> {
+    match (record.set, &record.sql) {
+        (MigrationSet::Application, Some(sql)) => lint::lint(sql, record.no_transaction),
+        _ => Vec::new(),
+    }
+}
+
+fn wait(limit: Option<Duration>, session: &Session) -> anyhow::Result<Exit> {
+    let fits = session.io.block_on(app::wait_for_schema(&session.store, limit, output::complain));
+    match fits {
+        Some(versions) => {
+            output::line(&format!("the schema fits: it is at {}, this binary needs {}", versions.have, versions.need))?;
+            Ok(Exit::Done)
+        }
+        None => {
+            output::complain("the schema does not fit yet; start one process with RUN_MIGRATIONS=1");
+            Ok(Exit::TryAgain)
+        }
+    }
+}
+
+fn baseline(args: &BaselineArgs, session: &Session) -> anyhow::Result<Exit> {
+    let set = match args.set {
+        SetName::Application => MigrationSet::Application,
+        SetName::Callspool => MigrationSet::Callspool,
+    };
+    let lock_wait = session.settings.migrations.lock_wait;
+    match session.io.block_on(app::baseline(&session.store, set, args.version, lock_wait))? {
+        Some(marked) => {
+            output::line(&format!("{marked} migrations up to {} are marked as applied", args.version))?;
+            Ok(Exit::Done)
+        }
+        None => {
+            output::complain("the migration lock is busy; nothing was marked");
+            Ok(Exit::TryAgain)
+        }
+    }
+}
+
+const HEADER: &str = "\
+-- Why: 
+--
+-- What this migration wants to be different (take the line out for the defaults):
+-- callspool: lock_timeout=5s statement_timeout=120s retries=5
+";
+
+/// Needs no database.
+pub fn new(args: &NewArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let dir = settings.migrations.dir.as_deref().context("MIGRATIONS_DIR is not set")?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if args.name.is_empty() || args.name.len() > 100 || !args.name.chars().all(plain) {
+        output::complain("NAME must be 1 to 100 letters, digits and underscores");
+        return Ok(Exit::Usage);
+    }
+    let name = format!("{}_{}.sql", chrono::Utc::now().format("%Y%m%d%H%M%S"), args.name);
+    let path = dir.join(&name);
+    let mut file = File::create_new(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+    let first = if args.no_transaction { "-- no-transaction\n" } else { "" };
+    file.write_all(format!("{first}{HEADER}\n").as_bytes())?;
+    output::line(&path.display().to_string())?;
+    Ok(Exit::Done)
+}
