@@ -35,6 +35,7 @@ test-after-setup:
 	cargo test --locked $(FEATURES)
 
 test-all: test ## Everything that make test runs, and the heavier parts
+	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib
 	cargo bench --locked --bench pure -- --test
 	sh .ci/audit.sh

@@ -7,9 +7,7 @@ use super::{
 use crate::{
     app::{self, Session},
     settings::Settings,
-    store::{
-        FleetView, Gate, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, Version, lint,
-    },
+    store::{FleetView, Gate, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, Version, lint},
 };
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
@@ -32,7 +30,7 @@ pub enum MigrateCommand {
     },
     /// Mark migrations as applied without running them: for a schema that is there already
     Baseline(BaselineArgs),
-    /// Make a file for a migration of the application's in MIGRATIONS_DIR
+    /// Make a file for a migration of the application's in `MIGRATIONS_DIR`
     New(NewArgs),
 }
 
@@ -79,9 +77,7 @@ fn run(Format { json: as_json }: Format, session: &Session) -> anyhow::Result<Ex
         MigrationOutcome::UpToDate { version } => {
             (Exit::Done, json!({ "outcome": "up_to_date", "applied": 0, "version": version }))
         }
-        MigrationOutcome::Skipped(reason) => {
-            (Exit::TryAgain, json!({ "outcome": "skipped", "reason": reason }))
-        }
+        MigrationOutcome::Skipped(reason) => (Exit::TryAgain, json!({ "outcome": "skipped", "reason": reason })),
         MigrationOutcome::Failed(failure) => (
             Exit::Failed,
             json!({
@@ -113,7 +109,10 @@ fn status(Format { json: as_json }: Format, session: &Session) -> anyhow::Result
         }))?;
         return Ok(Exit::Done);
     }
-    output::line(&format!("schema  {}", if fleet.schema.fits() { "fits".to_owned() } else { fleet.schema.to_string() }))?;
+    output::line(&format!(
+        "schema  {}",
+        if fleet.schema.fits() { "fits".to_owned() } else { fleet.schema.to_string() }
+    ))?;
     output::line(&format!("lock    {}", or_dash(fleet.lock_holder)))?;
     let mut table = output::table(&["SET", "VERSION", "STATE", "APPLIED", "MS", "MIGRATION"]);
     for record in &records {
@@ -177,16 +176,12 @@ fn remarks(record: &MigrationRecord) -> Vec<lint::Finding> {
 
 fn wait(limit: Option<Duration>, session: &Session) -> anyhow::Result<Exit> {
     let fits = session.io.block_on(app::wait_for_schema(&session.store, limit, output::complain));
-    match fits {
-        Some(versions) => {
-            output::line(&format!("the schema fits: it is at {}, this binary needs {}", versions.have, versions.need))?;
-            Ok(Exit::Done)
-        }
-        None => {
-            output::complain("the schema does not fit yet; start one process with RUN_MIGRATIONS=1");
-            Ok(Exit::TryAgain)
-        }
-    }
+    let Some(versions) = fits else {
+        output::complain("the schema does not fit yet; start one process with RUN_MIGRATIONS=1");
+        return Ok(Exit::TryAgain);
+    };
+    output::line(&format!("the schema fits: it is at {}, this binary needs {}", versions.have, versions.need))?;
+    Ok(Exit::Done)
 }
 
 fn baseline(args: &BaselineArgs, session: &Session) -> anyhow::Result<Exit> {
@@ -195,16 +190,12 @@ fn baseline(args: &BaselineArgs, session: &Session) -> anyhow::Result<Exit> {
         SetName::Callspool => MigrationSet::Callspool,
     };
     let lock_wait = session.settings.migrations.lock_wait;
-    match session.io.block_on(app::baseline(&session.store, set, args.version, lock_wait))? {
-        Some(marked) => {
-            output::line(&format!("{marked} migrations up to {} are marked as applied", args.version))?;
-            Ok(Exit::Done)
-        }
-        None => {
-            output::complain("the migration lock is busy; nothing was marked");
-            Ok(Exit::TryAgain)
-        }
-    }
+    let Some(marked) = session.io.block_on(app::baseline(&session.store, set, args.version, lock_wait))? else {
+        output::complain("the migration lock is busy; nothing was marked");
+        return Ok(Exit::TryAgain);
+    };
+    output::line(&format!("{marked} migrations up to {} are marked as applied", args.version))?;
+    Ok(Exit::Done)
 }
 
 const HEADER: &str = "\

@@ -95,7 +95,9 @@ impl fmt::Display for MigrationFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.migration {
             Some((MigrationSet::Callspool, version)) => write!(f, "migration {version} failed: ")?,
-            Some((MigrationSet::Application, version)) => write!(f, "the application's migration {version} failed: ")?,
+            Some((MigrationSet::Application, version)) => {
+                write!(f, "the application's migration {version} failed: ")?;
+            }
             None => f.write_str("migrating failed: ")?,
         }
         f.write_str(&self.reason)?;

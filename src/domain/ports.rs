@@ -9,8 +9,7 @@ use super::{
     job::{ClaimedJob, Disposition, Enqueued, JobFilter, JobView, NewJob, Settlement},
     lease::{Holder, LeaseId, WorkerLife},
     migration::{
-        LockTry, MigrationFailure, MigrationProgress, MigrationRecord, MigrationSet, SchemaVersions,
-        Version,
+        LockTry, MigrationFailure, MigrationProgress, MigrationRecord, MigrationSet, SchemaVersions, Version,
     },
     slots::RingPlace,
     text::clean,

@@ -19,9 +19,9 @@ mod upkeep;
 pub use crate::domain::{
     enqueue_request::EnqueueRequest,
     ids::{BusinessId, CallSid, JobId},
+    job::{Enqueued, JobFilter, JobState, JobView, NewJob},
     migration::{MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, Version},
     migration_lint as lint,
-    job::{Enqueued, JobFilter, JobState, JobView, NewJob},
     ports::{FleetStatus, FleetView, Gate, JobBook},
     recording_url::ProviderBase,
 };

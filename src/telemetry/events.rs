@@ -90,7 +90,12 @@ pub const ALL: &[Event] = &[
         &["reason"],
         "this process does not migrate, which is safe: reason is disabled or lock_timeout",
     ),
-    event("❌", "MIGRATION_FAILED", &["version", "reason", "sqlstate", "set"], "a migration failed; the process goes on"),
+    event(
+        "❌",
+        "MIGRATION_FAILED",
+        &["version", "reason", "sqlstate", "set"],
+        "a migration failed; the process goes on",
+    ),
     event("", "SCHEMA_WAITING", &["have", "need"], "workers wait for a schema that fits"),
     event("", "SCHEMA_READY", &["have", "need"], "the schema fits: workers start"),
     event("", "ACTOR_STARTED", &["actor", "generation"], "an actor started for the first time"),

@@ -127,7 +127,8 @@ fn without_secrets(level: &Targets) -> Targets {
         let own = level.iter().find(|(other, _)| *other == target).map(|(_, level)| level);
         own.or(level.default_level()).unwrap_or(LevelFilter::OFF)
     };
-    let capped = ["actix_http", "hyper", "hyper_util", "reqwest"].map(|target| (target, asked(target).min(LevelFilter::INFO)));
+    let capped = ["actix_http", "hyper", "hyper_util", "reqwest"]
+        .map(|target| (target, asked(target).min(LevelFilter::INFO)));
     level.clone().with_targets(capped).with_target("sqlx_postgres::options", LevelFilter::OFF)
 }
 

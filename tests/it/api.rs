@@ -51,7 +51,10 @@ async fn a_job_is_enqueued_with_every_field_and_shown_as_it_was_asked_for() {
     let (_database, process) = process().await;
     let answer = post(&process, whole().to_string().as_bytes()).await;
     let id = answer.json()["id"].as_i64().unwrap();
-    assert_eq!((answer.status, answer.json()), (202, json!({"id": id, "state": "scheduled", "deduplicated": false})));
+    assert_eq!(
+        (answer.status, answer.json()),
+        (202, json!({"id": id, "state": "scheduled", "deduplicated": false}))
+    );
     assert!(answer.head.contains(&format!("location: /v1/jobs/{id}\r\n")), "{answer:?}");
     let again = post(&process, whole().to_string().as_bytes()).await;
     assert_eq!((again.status, again.json()), (202, json!({"id": id, "state": "scheduled", "deduplicated": true})));
@@ -138,10 +141,33 @@ async fn what_is_not_there_or_not_allowed_is_a_problem_with_a_stable_code() {
 async fn no_input_is_a_500_or_a_panic() {
     let (_database, process) = process().await;
     let values = [
-        "null", "true", "0", "-1", "1e400", "1e30", "9223372036854775808", "-9223372036854775808", "32768", "4.5", "\"\"",
-        "\"\\u0000\"", "\"CA1\\u0000\"", "\"\\ud800\"", "\"\u{feff}CA1\"", "\"CA../../x\"", "\"http://[::1\"",
-        "\"http://127.0.0.1:1/\\u0000\"", "\"http://127.0.0.1:1/%00\"", "\"/%zz\"", "\"+262142-01-01T00:00:00Z\"",
-        "\"-262143-01-01T00:00:00Z\"", "\"1969-12-31T23:59:60Z\"", "\"9999-12-31T23:59:59.999999999Z\"", "[]", "{}", "[[[[]]]]",
+        "null",
+        "true",
+        "0",
+        "-1",
+        "1e400",
+        "1e30",
+        "9223372036854775808",
+        "-9223372036854775808",
+        "32768",
+        "4.5",
+        "\"\"",
+        "\"\\u0000\"",
+        "\"CA1\\u0000\"",
+        "\"\\ud800\"",
+        "\"\u{feff}CA1\"",
+        "\"CA../../x\"",
+        "\"http://[::1\"",
+        "\"http://127.0.0.1:1/\\u0000\"",
+        "\"http://127.0.0.1:1/%00\"",
+        "\"/%zz\"",
+        "\"+262142-01-01T00:00:00Z\"",
+        "\"-262143-01-01T00:00:00Z\"",
+        "\"1969-12-31T23:59:60Z\"",
+        "\"9999-12-31T23:59:59.999999999Z\"",
+        "[]",
+        "{}",
+        "[[[[]]]]",
     ];
     let mut bodies: Vec<Vec<u8>> = Vec::new();
     for (name, _) in whole().as_object().unwrap() {
@@ -170,9 +196,14 @@ async fn with_a_token_the_api_is_for_those_who_have_it() {
     let (_database, process) = process_with(|setup| setup.var("CALLSPOOL_API_TOKEN", TOKEN)).await;
     let json = "Content-Type: application/json\r\n";
     let body = whole().to_string();
-    for authorization in ["", "Bearer", "Bearer ", "Bearer wrong", "Basic api-token-canary", "Bearer api-token-canaryy"] {
-        let headers =
-            if authorization.is_empty() { json.to_owned() } else { format!("{json}Authorization: {authorization}\r\n") };
+    for authorization in
+        ["", "Bearer", "Bearer ", "Bearer wrong", "Basic api-token-canary", "Bearer api-token-canaryy"]
+    {
+        let headers = if authorization.is_empty() {
+            json.to_owned()
+        } else {
+            format!("{json}Authorization: {authorization}\r\n")
+        };
         for line in ["POST /v1/jobs", "GET /v1/jobs/1"] {
             let answer = ask(&process, line, &headers, body.as_bytes()).await;
             assert_eq!((answer.status, answer.problem().as_str()), (401, "unauthorized"), "{authorization}");

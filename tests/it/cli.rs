@@ -96,7 +96,10 @@ async fn without_the_schema_a_command_says_what_to_do() {
         &["enqueue", "--business-id", "1", "--call-sid", "CA1", "--recording-url", "/x"],
     ] {
         let said = setup.say(arguments).await;
-        assert!(said.code == 1 && said.err.contains("RUN_MIGRATIONS=1 callspool run"), "{arguments:?}: {said:?}");
+        assert!(
+            said.code == 1 && said.err.contains("`callspool migrate run` brings it there"),
+            "{arguments:?}: {said:?}"
+        );
     }
     let status = setup.say(&["status"]).await;
     assert!(status.code == 0 && status.out.contains("schema     0 (this binary needs"), "{status:?}");

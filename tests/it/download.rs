@@ -78,9 +78,13 @@ async fn every_status_has_its_reason_and_the_providers_wish_is_kept() {
         assert!(failure.message.contains(&status.to_string()), "{failure}");
     }
     let later = (chrono::Utc::now() + chrono::TimeDelta::seconds(120)).to_rfc2822().replace("+0000", "GMT");
-    for (number, (asked, least, most)) in
-        (20..).zip([("7", 7, 7), (later.as_str(), 100, 120), ("-5", 0, 0), ("soon", 0, 0), ("99999999999", 3_600, 3_600)])
-    {
+    for (number, (asked, least, most)) in (20..).zip([
+        ("7", 7, 7),
+        (later.as_str(), 100, 120),
+        ("-5", 0, 0),
+        ("soon", 0, 0),
+        ("99999999999", 3_600, 3_600),
+    ]) {
         provider.tell(number, [Answer::Status(429, vec![("Retry-After", asked.to_owned())], Bytes::new())]);
         let wait = failure(&provider, number).await.retry_after.map_or(0, |wait| wait.as_secs());
         assert!((least..=most).contains(&wait), "{asked}: {wait}");

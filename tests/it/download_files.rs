@@ -43,7 +43,8 @@ async fn row(database: &Database, call_sid: &str) -> (String, i64, Vec<u8>, Stri
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stored_recording_has_one_row_that_says_what_the_file_is() {
     for fsync in ["true", "false"] {
-        let (database, _provider, process) = process_with(|setup| setup.var("CALLSPOOL__STORAGE__FSYNC", fsync)).await;
+        let (database, _provider, process) =
+            process_with(|setup| setup.var("CALLSPOOL__STORAGE__FSYNC", fsync)).await;
         process.enqueue(42, 1).await;
         process.event("WORKER_RELEASE_SLOT").await;
         let (key, bytes, sha256, content_type) = row(&database, "CA1").await;
@@ -70,7 +71,8 @@ async fn a_wav_is_stored_as_what_it_is_whatever_it_is_called() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_recording_is_not_stored_under_status_200() {
-    let (_database, provider, process) = process_with(|setup| setup.var("CALLSPOOL__RETRY__MAX_ATTEMPTS", "1")).await;
+    let (_database, provider, process) =
+        process_with(|setup| setup.var("CALLSPOOL__RETRY__MAX_ATTEMPTS", "1")).await;
     let ok = |content_type: &str, body: &'static str| {
         Answer::Status(200, vec![("Content-Type", content_type.to_owned())], Bytes::from_static(body.as_bytes()))
     };

@@ -89,7 +89,9 @@ fn the_contracts_fields_stand_in_the_contracts_order() {
         ("MIGRATION_FAILED", "❌", "version reason"),
     ] {
         let event = events::find(marker).unwrap();
-        assert_eq!((event.icon, event.fields.join(" ").as_str()), (icon, fields), "{marker}");
+        let contracts = fields.split(' ').collect::<Vec<_>>();
+        // Ours may follow.
+        assert!(event.icon == icon && event.fields.starts_with(&contracts), "{event:?}");
     }
 }
 

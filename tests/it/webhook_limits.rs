@@ -48,7 +48,8 @@ async fn a_body_has_its_limit_announced_or_not_and_its_content_type() {
         assert_eq!(refusal(&other), (415, "content_type".to_owned()), "{content_type}");
     }
     // In any case, and with a parameter, it is a form; the signature is missing then.
-    let form = raw(&process, request("Application/X-WWW-Form-Urlencoded; charset=UTF-8", 3, "a=b").as_bytes()).await;
+    let form =
+        raw(&process, request("Application/X-WWW-Form-Urlencoded; charset=UTF-8", 3, "a=b").as_bytes()).await;
     assert_eq!(refusal(&form), (403, "signature".to_owned()));
     is_well(&process).await;
 }
@@ -85,8 +86,10 @@ async fn nonsense_is_answered_with_400_or_the_end_of_the_connection() {
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
         b"GET /healthz HTTP/9.9\r\n\r\n".to_vec(),
         b"POST /webhooks/twilio/recording HTTP/1.1\r\nContent-Length: -1\r\n\r\n".to_vec(),
-        b"POST /webhooks/twilio/recording HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nxxxxx".to_vec(),
-        b"POST /webhooks/twilio/recording HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n".to_vec(),
+        b"POST /webhooks/twilio/recording HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nxxxxx"
+            .to_vec(),
+        b"POST /webhooks/twilio/recording HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n"
+            .to_vec(),
         huge.into_bytes(),
         many.into_bytes(),
     ];
@@ -104,7 +107,8 @@ async fn nonsense_is_answered_with_400_or_the_end_of_the_connection() {
     is_well(&process).await;
     let jobs = || async {
         let mut connection = database.connect().await;
-        let jobs: i64 = sqlx::query_scalar("select count(*) from job_view").fetch_one(&mut connection).await.unwrap();
+        let jobs: i64 =
+            sqlx::query_scalar("select count(*) from job_view").fetch_one(&mut connection).await.unwrap();
         (jobs == 1).then_some(())
     };
     eventually("the one job of the good callback", jobs).await;

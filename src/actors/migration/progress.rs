@@ -34,7 +34,13 @@ struct Watched {
 }
 
 impl MigrationActor {
-    pub(super) fn watch_progress(&mut self, pid: i32, set: MigrationSet, version: Version, ctx: &mut Context<Self>) {
+    pub(super) fn watch_progress(
+        &mut self,
+        pid: i32,
+        set: MigrationSet,
+        version: Version,
+        ctx: &mut Context<Self>,
+    ) {
         let watch = self.progress.watch;
         self.look_later(Watched { watch, pid, set, version, begun: Instant::now() }, LOOK_MIN, ctx);
     }

@@ -39,15 +39,7 @@ pub(super) struct SchemaGate {
 
 impl Default for SchemaGate {
     fn default() -> Self {
-        Self {
-            failure: None,
-            fits: false,
-            looking: None,
-            timer: None,
-            wait: LOOK_MIN,
-            listening: None,
-            said: None,
-        }
+        Self { failure: None, fits: false, looking: None, timer: None, wait: LOOK_MIN, listening: None, said: None }
     }
 }
 

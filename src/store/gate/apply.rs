@@ -7,10 +7,7 @@ use super::{
     sources::Source,
 };
 use crate::domain::migration::{MigrationFailure, MigrationSet};
-use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, PgTransaction, SqlStr,
-    migrate::Migrate,
-};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgTransaction, SqlStr, migrate::Migrate};
 use std::time::{Duration, Instant};
 
 /// As PostgreSQL takes it; zero is "no limit" there too.
@@ -32,9 +29,10 @@ pub(super) async fn apply(session: &mut Session, source: &Source) -> Result<Dura
         MigrationSet::Application => None,
     };
     let table = history::table(source.set, &config.schema);
-    let protected = if source.set == MigrationSet::Application { config.protected_tables.clone() } else { Vec::new() };
-    let mark_compatible =
-        (source.set == MigrationSet::Callspool && source.header.compatible).then(|| session.store.sql().mark_compatible.clone());
+    let protected =
+        if source.set == MigrationSet::Application { config.protected_tables.clone() } else { Vec::new() };
+    let mark_compatible = (source.set == MigrationSet::Callspool && source.header.compatible)
+        .then(|| session.store.sql().mark_compatible.clone());
 
     let id = Some(source.id());
     let connection = &mut session.connection;
@@ -131,7 +129,11 @@ async fn rows(transaction: &mut PgTransaction<'_>, tables: &[String]) -> Result<
             .fetch_one(&mut **transaction)
             .await?;
         let count = AssertSqlSafe(format!("select count(*) from {quoted}"));
-        counts.push(if known { Some(sqlx::query_scalar(count).fetch_one(&mut **transaction).await?) } else { None });
+        counts.push(if known {
+            Some(sqlx::query_scalar(count).fetch_one(&mut **transaction).await?)
+        } else {
+            None
+        });
     }
     Ok(counts)
 }
@@ -175,7 +177,9 @@ async fn in_statements(
     let invalid = index_builds::invalid(connection, source.sql()).await.map_err(|error| failure(id, &error))?;
     match invalid.first() {
         None => Ok(()),
-        Some(index) => Err(MigrationFailure::passing(id, format!("the index {} is invalid after its build", index.name))),
+        Some(index) => {
+            Err(MigrationFailure::passing(id, format!("the index {} is invalid after its build", index.name)))
+        }
     }
 }
 
@@ -208,8 +212,16 @@ mod tests {
         let tables = ["faqs".to_owned(), "leads".to_owned()];
         assert_eq!(loss(&tables, &[Some(3), Some(1)], &[Some(3), Some(2)]), None);
         assert_eq!(loss(&tables, &[None, Some(0)], &[Some(1), None]), None);
-        assert!(loss(&tables, &[Some(3), Some(1)], &[Some(2), Some(1)]).unwrap().contains("2 of 3 rows in the protected table faqs"));
-        assert!(loss(&tables, &[Some(3), Some(1)], &[Some(3), None]).unwrap().contains("take away the protected table leads"));
+        assert!(
+            loss(&tables, &[Some(3), Some(1)], &[Some(2), Some(1)])
+                .unwrap()
+                .contains("2 of 3 rows in the protected table faqs")
+        );
+        assert!(
+            loss(&tables, &[Some(3), Some(1)], &[Some(3), None])
+                .unwrap()
+                .contains("take away the protected table leads")
+        );
     }
 
     #[test]
@@ -223,7 +235,9 @@ mod tests {
         ] {
             assert!(!may_lose_rows(harmless, "crm.leads"), "{harmless}");
         }
-        for harmful in ["delete from leads", "truncate crm.leads, x", "DROP TABLE Leads", "alter table leads drop column x"] {
+        for harmful in
+            ["delete from leads", "truncate crm.leads, x", "DROP TABLE Leads", "alter table leads drop column x"]
+        {
             assert!(may_lose_rows(harmful, "leads"), "{harmful}");
         }
     }

@@ -74,7 +74,11 @@ pub(super) fn versions(applied: &[Applied]) -> SchemaVersions {
         have: done.last().copied().unwrap_or(0),
         need,
         pending: u32::try_from(pending).unwrap_or(u32::MAX),
-        incompatible: applied.iter().filter(|row| row.version > need && !row.compatible).map(|row| row.version).min(),
+        incompatible: applied
+            .iter()
+            .filter(|row| row.version > need && !row.compatible)
+            .map(|row| row.version)
+            .min(),
     }
 }
 

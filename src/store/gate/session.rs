@@ -58,7 +58,8 @@ impl Session {
             return Ok(());
         }
         let quoted = format!("\"{}\"", self.schema().replace('"', "\"\""));
-        let tables = [MigrationSet::Callspool, MigrationSet::Application].map(|set| history::table(set, self.schema()));
+        let tables =
+            [MigrationSet::Callspool, MigrationSet::Application].map(|set| history::table(set, self.schema()));
         let create = async {
             // Asked beforehand: IF NOT EXISTS wants the right to create one also where somebody made it for us.
             let exists: bool = sqlx::query_scalar("select to_regnamespace($1) is not null")
@@ -96,7 +97,10 @@ impl Session {
     /// A session of this very process that outlived its actor must not make us wait for ourselves.
     async fn end_if_ours(&mut self, holder: Option<&LockHolder>) -> Result<(), sqlx::Error> {
         if let Some(holder) = holder.filter(|holder| holder.app == self.app && holder.pid != self.pid) {
-            tracing::warn!(pid = holder.pid, "an earlier session of this process still has the migration lock; ending it");
+            tracing::warn!(
+                pid = holder.pid,
+                "an earlier session of this process still has the migration lock; ending it"
+            );
             sqlx::query("select pg_terminate_backend($1)").bind(holder.pid).execute(&mut self.connection).await?;
         }
         Ok(())
@@ -196,7 +200,10 @@ fn next<'a>(known: &'a [Source], history: &History) -> Result<Option<&'a Source>
             Applied | Newer | Pending => {}
             Drifted => return Err(MigrationFailure::lasting(id, record.detail.as_deref().unwrap_or_default())),
             Missing => {
-                return Err(MigrationFailure::lasting(id, format!("it was applied, and its file ({}) is missing", record.description)));
+                return Err(MigrationFailure::lasting(
+                    id,
+                    format!("it was applied, and its file ({}) is missing", record.description),
+                ));
             }
             Incompatible => {
                 return Err(MigrationFailure::lasting(

@@ -80,7 +80,9 @@ mod tests {
     #[tokio::test]
     async fn the_applications_are_read_in_order_of_version_and_faults_name_the_file() {
         let dir = tempfile::tempdir().unwrap();
-        for (name, sql) in [("10_b.sql", "select 2"), ("9_a.sql", "-- callspool: retries=3\nselect 1"), ("notes.txt", "")] {
+        for (name, sql) in
+            [("10_b.sql", "select 2"), ("9_a.sql", "-- callspool: retries=3\nselect 1"), ("notes.txt", "")]
+        {
             std::fs::write(dir.path().join(name), sql).unwrap();
         }
         let sources = all(Some(dir.path())).await.unwrap();
@@ -100,6 +102,9 @@ mod tests {
 
         std::fs::write(dir.path().join("x_y.sql"), "select 1").unwrap();
         let failure = all(Some(dir.path())).await.unwrap_err();
-        assert!(failure.reason.contains("x_y.sql") && !failure.reason.contains(dir.path().to_str().unwrap()), "{failure}");
+        assert!(
+            failure.reason.contains("x_y.sql") && !failure.reason.contains(dir.path().to_str().unwrap()),
+            "{failure}"
+        );
     }
 }

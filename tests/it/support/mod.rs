@@ -18,7 +18,7 @@ use callspool::domain::{
 use std::{future::Future, time::Duration};
 
 /// Longest wait for anything that is meant to happen. Nothing is timed by it: it only ends a test that hangs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits for `event`; panics with `what` where it does not come.
 pub async fn within_patience<T>(what: &str, event: impl Future<Output = T>) -> T {
