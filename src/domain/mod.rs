@@ -5,6 +5,7 @@
 //! ([`audio`], [`recording_url`]) and [`ports`], the traits that the edges implement.
 
 pub mod audio;
+pub mod backfill;
 pub mod duration;
 pub mod enqueue_request;
 pub mod failure;
@@ -19,5 +20,6 @@ pub mod ports;
 pub mod recording_url;
 pub mod retry;
 pub mod slots;
+pub mod sql_name;
 pub mod sql_script;
 pub mod text;

@@ -3,6 +3,7 @@
 use crate::domain::{
     duration::{self, words},
     ids::{AccountSid, SidForm},
+    sql_name::{is_name, is_table},
 };
 use sqlx::postgres::PgConnectOptions;
 use std::{net::SocketAddr, time::Duration};
@@ -107,7 +108,7 @@ impl Kind {
                 let one_word = !raw.is_empty() && !raw.contains(|c: char| c.is_whitespace() || c.is_control());
                 one_word.then(text)
             }
-            Self::Schema => is_schema(raw).then(text),
+            Self::Schema => is_name(raw).then(text),
             Self::Address => raw.parse::<SocketAddr>().ok().map(|_| text()),
             Self::HttpUrl => is_http_base(raw).then(text),
             Self::StorageUrl => is_storage_url(raw).then(text),
@@ -157,18 +158,6 @@ impl Kind {
     }
 }
 
-fn is_table(name: &str) -> bool {
-    let mut parts = name.split('.');
-    (1..=2).contains(&parts.clone().count()) && parts.all(is_schema)
-}
-
-fn is_schema(name: &str) -> bool {
-    let mut characters = name.chars();
-    let first = characters.next().is_some_and(|c| c.is_ascii_lowercase() || c == '_');
-    let rest = characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    first && rest && name.len() <= 63 && !name.starts_with("pg_")
-}
-
 /// `file://host/path` is not: a folder of this machine was hardly meant by it.
 fn is_storage_url(text: &str) -> bool {
     let Some(path) = text.strip_prefix("file:").filter(|path| !path.contains(char::is_control)) else {
@@ -208,16 +197,6 @@ mod tests {
         }
         for bad in ["", "mysql://h/db", "postgres", "postgres://h:99999/db", "postgres://h/db?sslmode=maybe"] {
             assert!(Kind::PostgresUrl.check(bad).is_none(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_schema_name_needs_no_quoting() {
-        for good in ["callspool", "_a1"] {
-            assert!(is_schema(good));
-        }
-        for bad in ["", "Pg", "pg_x", "a-b", "a\"b", "1a", "a b"] {
-            assert!(!is_schema(bad), "{bad}");
         }
     }
 }
