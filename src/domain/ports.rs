@@ -4,6 +4,7 @@
 //! A method is one atomic step: it happens wholly or not at all, and may be called again after any error.
 
 use super::{
+    backfill::{Backfill, BackfillFile, BackfillName, BackfillStatus, BackfillTrouble, Batch, Verdict},
     failure::Failure,
     ids::{BusinessId, CallSid, InstanceId, JobId},
     job::{ClaimedJob, Disposition, Enqueued, JobFilter, JobView, NewJob, Settlement},
@@ -205,6 +206,33 @@ pub trait GateSession: Send {
     async fn close(self: Box<Self>) -> Result<(), MigrationFailure>;
 }
 
+/// The folder of the application's backfills.
+#[async_trait]
+pub trait BackfillFiles: Send + Sync {
+    /// Every `.sql` file, in no particular order. An error's text is clean.
+    async fn read(&self) -> Result<Vec<BackfillFile>, String>;
+}
+
+/// How far backfills have come, and their batches. All by the pool: nothing is kept in a session.
+#[async_trait]
+pub trait Backfills: Send + Sync {
+    /// Makes the rows of those that are met for the first time, so that `status` shows what is to come.
+    async fn announce(&self, backfills: &[Backfill]) -> StoreResult<()>;
+    /// Takes a backfill for this process, where that may be. `again` as in [`super::backfill::Standing::verdict`];
+    /// `beat_ttl`: a holder that has not beaten for so long is dead.
+    async fn begin(&self, backfill: &Backfill, again: bool, beat_ttl: Duration)
+    -> Result<Verdict, BackfillTrouble>;
+    /// One batch of `rows` rows, and the position behind it, in one transaction. `None`: this process no longer has the
+    /// backfill; begin again.
+    async fn run_batch(&self, backfill: &Backfill, rows: u32) -> Result<Option<Batch>, BackfillTrouble>;
+    /// Keeps why the present batch of this process did not work yet.
+    async fn note_trouble(&self, name: &BackfillName, reason: &str) -> StoreResult<()>;
+    /// It cannot go on; what was committed stays.
+    async fn fail(&self, name: &BackfillName, checksum: &str, reason: &str) -> StoreResult<()>;
+    /// Leaves what this process runs to the others.
+    async fn release(&self) -> StoreResult<()>;
+}
+
 /// A recording on its way in: the body's bytes, in order.
 pub type MediaStream = Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, Failure>> + Send>>;
 
@@ -261,6 +289,8 @@ pub struct FleetStatus {
     pub oldest_ready: Option<DateTime<Utc>>,
     pub schema: SchemaVersions,
     pub lock_holder: Option<super::migration::LockHolder>,
+    /// In the order in which they run.
+    pub backfills: Vec<BackfillStatus>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -28,7 +28,9 @@ pub(super) fn can_pass(error: &sqlx::Error) -> bool {
         return !matches!(error, sqlx::Error::Configuration(_));
     };
     let code = answer.code().unwrap_or_default();
-    // 08 connection, 53 resources, 57P0x shutdown and 57014 timeout, 55P03 lock timeout, 40 serialisation and deadlock
-    // (PostgreSQL documentation, Appendix A).
-    ["08", "53", "57P0", "40"].iter().any(|class| code.starts_with(class)) || code == "55P03" || code == "57014"
+    // 08 connection, 53 resources, 57P0x shutdown and 57014 timeout, 55P03 lock timeout, 40 serialisation and deadlock,
+    // 25P03 a session that was frozen in its transaction, 25006 a standby that is not promoted yet (PostgreSQL
+    // documentation, Appendix A).
+    ["08", "53", "57P0", "40"].iter().any(|class| code.starts_with(class))
+        || ["55P03", "57014", "25P03", "25006"].contains(&code.as_ref())
 }

@@ -40,6 +40,7 @@ impl FleetView for Store {
                 oldest_ready: None,
                 schema,
                 lock_holder: lock_holder.map(Into::into),
+                backfills: Vec::new(),
             };
             if !schema.fits() {
                 return Ok(status);
@@ -55,6 +56,10 @@ impl FleetView for Store {
                 sqlx::query_scalar(self.sql().oldest_ready.clone()).fetch_optional(self.pool()).await?;
             Ok(status)
         };
-        fleet.await.map_err(|error: sqlx::Error| clean_error(&error))
+        let mut status = fleet.await.map_err(|error: sqlx::Error| clean_error(&error))?;
+        if schema.fits() {
+            status.backfills = self.backfill_statuses().await?;
+        }
+        Ok(status)
     }
 }

@@ -5,6 +5,7 @@
 //! PgBouncer, where no session has a search path. Two connections go past the pool, to `MIGRATION_DATABASE_URL`: the
 //! migrator's ([`gate`]) and the listener's ([`bells`]).
 
+mod backfill;
 mod bells;
 mod dispatch;
 mod errors;
@@ -17,6 +18,7 @@ mod upkeep;
 
 // The words of this interface, for the command line.
 pub use crate::domain::{
+    backfill::BackfillStatus,
     enqueue_request::EnqueueRequest,
     ids::{BusinessId, CallSid, JobId},
     job::{Enqueued, JobFilter, JobState, JobView, NewJob},

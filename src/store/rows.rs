@@ -12,7 +12,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 /// A value of the database that this version does not know.
-fn unknown(column: &str) -> StoreError {
+pub(super) fn unknown(column: &str) -> StoreError {
     StoreError::new(None, format!("column {column} holds a value that this version does not know"))
 }
 

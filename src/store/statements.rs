@@ -90,4 +90,56 @@ statements! {
                      and database = (select oid from pg_database where datname = current_database())
                      and (classid::bigint << 32) | objid::bigint = $1)";
     unlock = "select pg_advisory_unlock($1)";
+    backfill_announce = "insert into {s}.backfill (name, checksum, kind)
+                         select * from unnest($1::text[], $2::text[], $3::text[]) on conflict do nothing";
+    backfill_standing = "select b.state, b.checksum, b.batches, b.last_error,
+                                coalesce(b.instance_id <> $2, false) and (
+                                    b.updated_at > now() - $3 * interval '1 ms'
+                                    or b.updated_at > now() - $4 * interval '1 ms'
+                                   and exists (select 1 from {s}.instance i where i.instance_id = b.instance_id
+                                                  and i.beat_at > now() - $3 * interval '1 ms')) as held
+                           from {s}.backfill b where b.name = $1";
+    backfill_lock = "select true from {s}.backfill where name = $1 for update skip locked";
+    backfill_start = "update {s}.backfill
+                         set state = 'running', checksum = $2, kind = $3, instance_id = $4, origin = $5, position = $5,
+                             target = $6, attempts = 0, last_error = null, started_at = clock_timestamp(),
+                             updated_at = clock_timestamp(), finished_at = null
+                       where name = $1";
+    backfill_resume = "update {s}.backfill
+                          set state = 'running', instance_id = $2, attempts = 0, last_error = null,
+                              updated_at = clock_timestamp(), finished_at = null
+                        where name = $1";
+    backfill_key = "select a.atttypid::regtype::text as key_type, coalesce(a.attnotnull, false) as is_not_null,
+                           exists (select 1 from pg_index i where i.indrelid = t.id and i.indisvalid
+                                      and i.indpred is null and i.indkey[0] = a.attnum) as is_indexed
+                      from (select to_regclass($1) as id) t
+                      left join pg_attribute a on a.attrelid = t.id and a.attname = $2 and a.attnum > 0
+                                              and not a.attisdropped
+                     where t.id is not null";
+    backfill_held = "select origin, position, target from {s}.backfill
+                      where name = $1 and checksum = $2 and instance_id = $3 and state = 'running'
+                        for update skip locked";
+    backfill_limits = "select set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true),
+                              set_config('idle_in_transaction_session_timeout', '60s', true),
+                              set_config('client_connection_check_interval', '1s', true)";
+    backfill_moved = "update {s}.backfill
+                         set position = $2, rows = rows + $3, batches = batches + 1, attempts = 0, last_error = null,
+                             updated_at = clock_timestamp(), state = case when $4 then 'done' else state end,
+                             finished_at = case when $4 then clock_timestamp() end
+                       where name = $1
+                   returning rows, (extract(epoch from clock_timestamp() - started_at) * 1000)::bigint as took_ms";
+    backfill_trouble = "update {s}.backfill
+                           set attempts = attempts + 1, last_error = $3, updated_at = clock_timestamp()
+                         where name = $1 and instance_id = $2 and state = 'running'";
+    backfill_fail = "insert into {s}.backfill as b (name, checksum, state, last_error, finished_at)
+                     values ($1, $2, 'failed', $3, clock_timestamp())
+                     on conflict (name) do update
+                        set checksum = excluded.checksum, state = 'failed', last_error = excluded.last_error,
+                            updated_at = excluded.finished_at, finished_at = excluded.finished_at
+                      where b.state <> 'done' and (b.checksum = excluded.checksum or b.batches = 0)
+                        and (b.state <> 'running' or b.instance_id is null or b.instance_id = $4)";
+    backfill_release = "update {s}.backfill set instance_id = null where instance_id = $1 and state = 'running'";
+    backfills = "select name, state, origin, position, target, rows, batches, attempts, last_error, instance_id,
+                        started_at, updated_at, finished_at
+                   from {s}.backfill order by name collate \"C\"";
 }
