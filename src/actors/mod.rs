@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! supervisor ─┬─ migration              tries the lock, migrates or skips, opens the gate
-//!             ├─ slot_manager           claims, settles, beats                                ┐
-//!             ├─ recording_worker-0…n   one download at a time each                           │ behind
-//!             ├─ listener               hears and rings bells                                 │ the gate
-//!             ├─ maintenance            due retries, dead instances, history                  ┘
+//!             ├─ backfill               the application's backfills, where this process migrates ┐
+//!             ├─ slot_manager           claims, settles, beats                                   │
+//!             ├─ recording_worker-0…n   one download at a time each                              │ behind
+//!             ├─ listener               hears and rings bells                                    │ the gate
+//!             ├─ maintenance            due retries, dead instances, history                     ┘
 //!             └─ http                   routes, webhooks, health (in `crate::http`)
 //! ```
 //!
@@ -25,6 +26,7 @@
 //! the HTTP client and the storage were made, and calls the actor back. A connection is bound to the runtime that
 //! opened it, and a runtime that goes takes its connections along.
 
+pub mod backfill;
 pub mod drain;
 pub mod job_types;
 pub mod listener;

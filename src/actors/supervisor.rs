@@ -1,6 +1,7 @@
 //! Our tree: who is started in which order, what a worker's death gives back, how the process drains.
 
 use super::{
+    backfill::{BackfillActor, BackfillDeps},
     drain::DrainTally,
     listener::{Listener, ListenerDeps},
     maintenance::{Maintenance, MaintenanceDeps, log_released},
@@ -47,6 +48,8 @@ impl Addresses {
 /// What the parts of the tree need.
 pub struct TreeDeps {
     pub migration: MigrationDeps,
+    /// Where this process migrates, and the application has a folder for its own.
+    pub backfill: Option<BackfillDeps>,
     pub slot_manager: SlotManagerDeps,
     pub worker: WorkerDeps,
     pub listener: ListenerDeps,
@@ -58,7 +61,7 @@ pub struct TreeDeps {
 /// The children in start order; the HTTP server, which stands outside this module, is the last: it stops first, and
 /// with it the intake.
 pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<ChildSpec> {
-    let TreeDeps { migration, slot_manager, worker, listener, maintenance, grace } = deps;
+    let TreeDeps { migration, backfill, slot_manager, worker, listener, maintenance, grace } = deps;
     let after_workers = (grace / 4).min(AFTER_WORKERS);
     let mut specs = vec![
         ChildSpec::new("migration", addresses.migration.clone(), move |_, child| {
@@ -69,6 +72,11 @@ pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<Chil
         })
         .behind_gate(),
     ];
+    if let Some(backfill) = backfill {
+        // Before the slot manager, so that it stops after it: a long batch takes nothing from the workers' grace.
+        let make = move |_: &mut _, child| BackfillActor::new(child, backfill.clone());
+        specs.insert(1, ChildSpec::new("backfill", ChildRef::default(), make).grace(grace).behind_gate());
+    }
     for (place, address) in (0_u16..).zip(&addresses.workers) {
         let worker = worker.clone();
         let spec = ChildSpec::new(WORKER_GROUP, address.clone(), move |_, child| {

@@ -3,6 +3,7 @@
 use super::Parts;
 use crate::{
     actors::{
+        backfill::BackfillDeps,
         job_types::{DownloadOnly, JobHandlers},
         listener::ListenerDeps,
         maintenance::MaintenanceDeps,
@@ -16,6 +17,7 @@ use crate::{
         supervisor::{Addresses, TreeDeps, WORKER_GROUP, reclaim, specs},
     },
     adapters::{
+        backfill_folder::BackfillFolder,
         clock::SystemClock,
         storage::ObjectStorage,
         twilio::{Twilio, TwilioConfig},
@@ -69,6 +71,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             schema_fits: gate.outbox(),
             obstacle: schema.clone(),
         },
+        backfill: backfill(&settings, &store, &clock),
         slot_manager: SlotManagerDeps {
             dispatch: store.clone(),
             clock: Arc::clone(&clock),
@@ -195,6 +198,17 @@ fn identity(settings: &Settings, instance: InstanceId) -> Identity {
         host: host.unwrap_or_else(|| "unknown".to_owned()),
         roles: settings.roles.iter().map(|role| role.to_string()).collect(),
     }
+}
+
+/// Backfills belong to the process that migrates: both come with its release.
+fn backfill(settings: &Settings, store: &Arc<Store>, clock: &Arc<dyn Clock>) -> Option<BackfillDeps> {
+    let dir = settings.migrations.dir.as_deref().filter(|_| settings.migrations.run)?;
+    Some(BackfillDeps {
+        files: Arc::new(BackfillFolder::new(dir)),
+        backfills: store.clone(),
+        clock: Arc::clone(clock),
+        beat_ttl: settings.queue.beat_ttl,
+    })
 }
 
 fn slot_limits(settings: &Settings) -> SlotLimits {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     app::Session,
-    store::{FleetStatus, FleetView},
+    store::{BackfillStatus, FleetStatus, FleetView},
 };
 
 pub fn status(format: Format, session: &Session) -> anyhow::Result<Exit> {
@@ -20,7 +20,7 @@ pub fn status(format: Format, session: &Session) -> anyhow::Result<Exit> {
 }
 
 fn print(status: &FleetStatus) -> anyhow::Result<()> {
-    let FleetStatus { instances, slots_in_use, backlog, oldest_ready, schema, lock_holder } = status;
+    let FleetStatus { instances, slots_in_use, backlog, oldest_ready, schema, lock_holder, backfills } = status;
     output::line(&format!("schema     {} (this binary needs {})", schema.have, schema.need))?;
     let holder = lock_holder.as_ref().map(|h| format!("pid {} {} since {}", h.pid, h.app, h.since));
     output::line(&format!("lock       {}", or_dash(holder)))?;
@@ -44,6 +44,29 @@ fn print(status: &FleetStatus) -> anyhow::Result<()> {
             info.workers.to_string(),
             format!("{} ms ago", instance.beat_age_ms),
             format!("{} up, {not_up} not, {restarts} restarts", info.actors.len() - not_up),
+        ]);
+    }
+    output::line(&table.trim_fmt())?;
+    if !backfills.is_empty() {
+        output::line("")?;
+        print_backfills(backfills)?;
+    }
+    Ok(())
+}
+
+fn print_backfills(backfills: &[BackfillStatus]) -> anyhow::Result<()> {
+    let mut table =
+        output::table(&["BACKFILL", "STATE", "PERCENT", "ROWS", "ROWS/S", "SINCE", "ATTEMPTS", "LAST ERROR"]);
+    for backfill in backfills {
+        table.add_row([
+            backfill.name.clone(),
+            backfill.state.as_str().to_owned(),
+            or_dash(backfill.percent),
+            backfill.rows.to_string(),
+            or_dash(backfill.rows_per_s),
+            or_dash(backfill.started_at.map(|at| at.to_rfc3339())),
+            backfill.attempts.to_string(),
+            or_dash(backfill.last_error.as_ref()),
         ]);
     }
     output::line(&table.trim_fmt())?;

@@ -98,6 +98,25 @@ pub const ALL: &[Event] = &[
     ),
     event("", "SCHEMA_WAITING", &["have", "need"], "workers wait for a schema that fits"),
     event("", "SCHEMA_READY", &["have", "need"], "the schema fits: workers start"),
+    event(
+        "",
+        "BACKFILL_STARTED",
+        &["name"],
+        "this process runs that backfill, from its start or from where it stands",
+    ),
+    event(
+        "",
+        "BACKFILL_PROGRESS",
+        &["name", "rows", "percent", "rows_per_s"],
+        "after its first batch, then every 10 s and ever more seldom; percent is of a key range's keys",
+    ),
+    event("✅", "BACKFILL_DONE", &["name", "rows", "ms"], "nothing of that backfill is left"),
+    event(
+        "❌",
+        "BACKFILL_FAILED",
+        &["name", "reason"],
+        "somebody has to mend something; backfills after it do not begin",
+    ),
     event("", "ACTOR_STARTED", &["actor", "generation"], "an actor started for the first time"),
     event(
         "",
