@@ -27,9 +27,9 @@ impl BackfillFolder {
         };
         let mut files = Vec::new();
         while let Some(entry) = entries.next_entry().await? {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".sql") && !name.starts_with('.') {
-                files.push(BackfillFile { name, content: tokio::fs::read(entry.path()).await? });
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if path.extension().is_some_and(|extension| extension == "sql") && !name.starts_with('.') {
+                files.push(BackfillFile { name, content: tokio::fs::read(path).await? });
             }
         }
         Ok(files)

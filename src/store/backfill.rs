@@ -1,27 +1,21 @@
 //! Backfills: a batch of the application's rows and its position in one transaction.
 //!
-//! The application's statement is the only SQL that is not ours. It finds its tables by the connection's own search
-//! path, which never has our schema in it, and runs unnamed, so that no pooler has to know it.
+//! The application's statement is the only SQL that is not ours. It finds its tables by the search path that the
+//! application's role and database have, and runs unnamed, so that no pooler has to know it.
 
 use super::{
     Store,
+    backfill_rows::{KeyRow, Range, StandingRow, StatusRow},
     errors::{can_pass, clean_error},
     millis,
-    rows::unknown,
 };
 use crate::domain::{
-    backfill::{
-        Backfill, BackfillKind, BackfillName, BackfillState, BackfillStatus, BackfillTrouble, Batch, Standing,
-        Verdict, percent, rows_per_s,
-    },
-    ids::InstanceId,
+    backfill::{Backfill, BackfillKind, BackfillName, BackfillStatus, BackfillTrouble, Batch, Standing, Verdict},
     ports::{Backfills, StoreResult},
 };
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::time::Duration;
-use uuid::Uuid;
 
 /// A holder that lives but has given no sign for so long is left: longer than any pause, and than any wait after a
 /// failure.
@@ -322,79 +316,5 @@ impl From<sqlx::Error> for BackfillTrouble {
         let state = code.map(|code| format!("SQLSTATE {code}: ")).unwrap_or_default();
         let timed_out = code.is_some_and(|code| ["57014", "55P03"].contains(&code));
         Self { can_pass: can_pass(&error), timed_out, ..Self::lasting(format!("{state}{}", cleaned.message)) }
-    }
-}
-
-#[derive(sqlx::FromRow)]
-struct StandingRow {
-    state: String,
-    checksum: String,
-    batches: i64,
-    last_error: Option<String>,
-    held: bool,
-}
-
-impl StandingRow {
-    fn standing(self) -> Result<Standing, BackfillTrouble> {
-        let Self { state, checksum, batches, last_error, held } = self;
-        let state = state.parse().map_err(|()| BackfillTrouble::lasting(unknown("state").message))?;
-        Ok(Standing { state, checksum, batches, held, last_error })
-    }
-}
-
-#[derive(sqlx::FromRow)]
-struct KeyRow {
-    key_type: Option<String>,
-    is_not_null: bool,
-    is_indexed: bool,
-}
-
-#[derive(Clone, Copy, sqlx::FromRow)]
-struct Range {
-    origin: Option<i64>,
-    position: Option<i64>,
-    target: Option<i64>,
-}
-
-impl Range {
-    fn percent(self) -> Option<f64> {
-        Some(percent(self.origin?, self.position?, self.target?))
-    }
-}
-
-#[derive(sqlx::FromRow)]
-struct StatusRow {
-    name: String,
-    state: String,
-    #[sqlx(flatten)]
-    range: Range,
-    rows: i64,
-    batches: i64,
-    attempts: i32,
-    last_error: Option<String>,
-    instance_id: Option<Uuid>,
-    started_at: Option<DateTime<Utc>>,
-    updated_at: DateTime<Utc>,
-    finished_at: Option<DateTime<Utc>>,
-}
-
-impl StatusRow {
-    fn status(self) -> StoreResult<BackfillStatus> {
-        let state: BackfillState = self.state.parse().map_err(|()| unknown("state"))?;
-        let took = self.started_at.and_then(|started| (self.updated_at - started).to_std().ok());
-        Ok(BackfillStatus {
-            name: self.name,
-            state,
-            percent: if state == BackfillState::Done { Some(100.0) } else { self.range.percent() },
-            rows: self.rows,
-            batches: self.batches,
-            rows_per_s: took.and_then(|took| rows_per_s(self.rows, took)),
-            attempts: self.attempts,
-            last_error: self.last_error,
-            started_at: self.started_at,
-            updated_at: self.updated_at,
-            finished_at: self.finished_at,
-            instance: self.instance_id.map(InstanceId),
-        })
     }
 }

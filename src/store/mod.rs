@@ -6,6 +6,7 @@
 //! migrator's ([`gate`]) and the listener's ([`bells`]).
 
 mod backfill;
+mod backfill_rows;
 mod bells;
 mod dispatch;
 mod errors;

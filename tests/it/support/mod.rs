@@ -1,5 +1,6 @@
 //! What the tests share: a real PostgreSQL, real processes, and a provider that does as it is told.
 
+pub mod backfills;
 pub mod command;
 pub mod http;
 pub mod postgres;
