@@ -11,6 +11,8 @@
 //! at PostgreSQL's lexer (a string continued on the next line, `$` in identifiers), and would fail here on a character
 //! that only matters later. Finding the ends of things needs none of its tokens.
 
+use std::ops::Range;
+
 /// One statement of a script; the text has no semicolon, begins and ends with a token, and may hold comments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statement<'a> {
@@ -47,6 +49,22 @@ pub(super) fn readable_statements(sql: &str) -> (Vec<Statement<'_>>, Option<Scri
             Err(error) => return (found, Some(error)),
         }
     }
+}
+
+/// Where the tokens of one statement stand, in order; comments are none. A parameter such as `$1` is two of them.
+pub(super) fn tokens(statement: &str) -> Vec<Range<usize>> {
+    let (mut scanner, mut open) = (Scanner::new(statement), Open::default());
+    let mut found = Vec::new();
+    while scanner.skip_blank().is_ok()
+        && let Some(byte) = scanner.peek(0)
+    {
+        let begin = scanner.at;
+        if scanner.token(byte, &mut open).is_err() {
+            break;
+        }
+        found.push(begin..scanner.at);
+    }
+    found
 }
 
 const UNCLOSED_STRING: &str = "the string that begins here has no end";
@@ -420,6 +438,15 @@ mod tests {
             assert!(sql.starts_with(found[0]), "{found:?}");
             assert_eq!(found[1], "select 2");
         }
+    }
+
+    #[test]
+    fn the_tokens_of_a_statement_are_its_words_strings_and_signs() {
+        let sql = "update a.b set c = E'it\\'s' -- why; $9\n where \"d e\" > $12 /* ' */ and f$1 = $$;$$";
+        let found: Vec<_> = tokens(sql).into_iter().map(|place| &sql[place]).collect();
+        let names = ["update", "a", ".", "b", "set", "c", "=", "E'it\\'s'"];
+        let others = ["where", "\"d e\"", ">", "$", "12", "and", "f$1", "=", "$$;$$"];
+        assert_eq!(found, [names.as_slice(), others.as_slice()].concat());
     }
 
     #[test]
