@@ -25,6 +25,7 @@
 //! **A start-up.** `main` → `settings` → `app` builds the runtimes → `actors/supervision` starts `actors/migration`:
 //! disabled → skip at once; else try the lock by timed messages until it has it or its time is up → `store/gate`
 //! migrates on one dedicated connection → release → the schema gate: workers start only on a schema that fits.
+//! Behind it `actors/backfill` runs the application's backfills, in batches, where this process migrates.
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("callspool supervises actors that panic: build it with panic = \"unwind\"");
