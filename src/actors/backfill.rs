@@ -26,8 +26,10 @@ use std::{
 
 /// Between two looks at a backfill that another process runs, before jitter.
 const BUSY_WAIT: Duration = Duration::from_secs(1);
-/// The same where somebody has to mend something, and between two tries to read the files.
+/// The same where somebody has to mend something.
 const STUCK_WAIT: Duration = Duration::from_secs(30);
+/// Between two tries to read the files and to keep what they are.
+const READ_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 pub struct BackfillDeps {
@@ -123,7 +125,7 @@ impl BackfillActor {
             Ok(plan) => this.planned(plan, ctx),
             Err(error) => {
                 tracing::warn!(error, "the backfills are not known yet");
-                this.later(ctx, this.jittered(STUCK_WAIT), Self::read);
+                this.later(ctx, this.jittered(READ_WAIT), Self::read);
             }
         });
     }
