@@ -16,7 +16,7 @@ async fn status_shows_how_far_a_backfill_is_and_what_it_waits_for() {
     let pace = "batch=50 pause=0 lock_timeout=50ms";
     let folder =
         Folder::new([("count.sql", along_leads(pace, COUNT_UP)), ("later.sql", along_leads(pace, COUNT_UP))]);
-    let mut locking = application.locking(70).await;
+    let mut locking = application.locking(51).await;
     let process = folder.setup(&application.database).start();
     application.kept_as("count", |kept| kept.rows == 50 && kept.attempts > 1).await;
 
