@@ -36,7 +36,7 @@ pub fn migrate(session: &Session) -> anyhow::Result<MigrationOutcome> {
         enabled: true,
         lock_wait: migrations.lock_wait,
         retries: migrations.retries,
-        heal: false,
+        heal_interval: Duration::ZERO,
         only: Some(Outbox::new(move |outcome| report.send(outcome).is_ok())),
         schema_fits: Outbox::new(|_| true),
         obstacle: Obstacle::default(),

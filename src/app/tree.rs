@@ -66,7 +66,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             enabled: settings.migrations.run,
             lock_wait: settings.migrations.lock_wait,
             retries: settings.migrations.retries,
-            heal: settings.migrations.heal,
+            heal_interval: settings.migrations.heal_interval,
             only: None,
             schema_fits: gate.outbox(),
             obstacle: schema.clone(),

@@ -7,7 +7,10 @@ use super::{
 use crate::{
     app::{self, Session},
     settings::Settings,
-    store::{FleetView, Gate, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, Version, lint},
+    store::{
+        FleetView, Gate, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
+        application_search_path, lint,
+    },
 };
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
@@ -97,7 +100,7 @@ fn run(Format { json: as_json }: Format, session: &Session) -> anyhow::Result<Ex
 
 fn status(Format { json: as_json }: Format, session: &Session) -> anyhow::Result<Exit> {
     let (records, fleet) = session.io.block_on(async {
-        let records = session.store.records().await?;
+        let records = records(session).await?;
         anyhow::Ok((records, session.store.fleet_status().await?))
     })?;
     if as_json {
@@ -132,8 +135,16 @@ fn status(Format { json: as_json }: Format, session: &Session) -> anyhow::Result
     Ok(Exit::Done)
 }
 
+async fn records(session: &Session) -> anyhow::Result<Vec<MigrationRecord>> {
+    // Nothing was migrated: only the reason is worth telling.
+    session.store.records().await.map_err(|failure| match failure.migration {
+        Some(_) => failure.into(),
+        None => anyhow::anyhow!("the migrations cannot be read: {}", failure.reason),
+    })
+}
+
 fn plan(Format { json: as_json }: Format, session: &Session) -> anyhow::Result<Exit> {
-    let records = session.io.block_on(session.store.records())?;
+    let records = session.io.block_on(records(session))?;
     let pending = records.iter().filter(|record| record.state == MigrationState::Pending);
     if as_json {
         let plans = pending.map(|record| {
@@ -157,13 +168,26 @@ fn plan(Format { json: as_json }: Format, session: &Session) -> anyhow::Result<E
         for remark in remarks(record) {
             output::line(&format!("-- REMARK {remark}"))?;
         }
-        output::line(record.sql.as_deref().unwrap_or_default().trim_end())?;
-        output::line("")?;
+        output::line(&script(record, &session.settings.database.schema))?;
     }
     if nothing {
         output::line("-- nothing is pending")?;
     }
     Ok(Exit::Done)
+}
+
+/// What psql runs as the gate does: where ours look for their tables, and one transaction where it is one.
+fn script(record: &MigrationRecord, schema: &str) -> String {
+    let MigrationRecord { set, no_transaction, sql, .. } = record;
+    let (begin, commit) = if *no_transaction { ("", "") } else { ("begin;\n", "commit;\n") };
+    let names = match set {
+        MigrationSet::Callspool => {
+            format!("create schema if not exists \"{schema}\";\nset search_path to \"{schema}\";\n")
+        }
+        MigrationSet::Application => format!("reset search_path;\n{};\n", application_search_path(schema)),
+    };
+    // The last statement may have no semicolon, or a comment behind it.
+    format!("{names}{begin}{}\n;\n{commit}", sql.as_deref().unwrap_or_default().trim_end())
 }
 
 /// Ours were looked at when they were written.
@@ -176,11 +200,11 @@ fn remarks(record: &MigrationRecord) -> Vec<lint::Finding> {
 
 fn wait(limit: Option<Duration>, session: &Session) -> anyhow::Result<Exit> {
     let fits = session.io.block_on(app::wait_for_schema(&session.store, limit, output::complain));
-    let Some(versions) = fits else {
+    let Some(SchemaVersions { have, need, .. }) = fits else {
         output::complain("the schema does not fit yet; start one process with RUN_MIGRATIONS=1");
         return Ok(Exit::TryAgain);
     };
-    output::line(&format!("the schema fits: it is at {}, this binary needs {}", versions.have, versions.need))?;
+    output::line(&format!("the schema fits: it is at {have}, this binary needs {need}"))?;
     Ok(Exit::Done)
 }
 
@@ -190,7 +214,8 @@ fn baseline(args: &BaselineArgs, session: &Session) -> anyhow::Result<Exit> {
         SetName::Callspool => MigrationSet::Callspool,
     };
     let lock_wait = session.settings.migrations.lock_wait;
-    let Some(marked) = session.io.block_on(app::baseline(&session.store, set, args.version, lock_wait))? else {
+    let marked = session.io.block_on(app::baseline(&session.store, set, args.version, lock_wait))?;
+    let Some(marked) = marked else {
         output::complain("the migration lock is busy; nothing was marked");
         return Ok(Exit::TryAgain);
     };
@@ -199,7 +224,7 @@ fn baseline(args: &BaselineArgs, session: &Session) -> anyhow::Result<Exit> {
 }
 
 const HEADER: &str = "\
--- Why: 
+-- Why:
 --
 -- What this migration wants to be different (take the line out for the defaults):
 -- callspool: lock_timeout=5s statement_timeout=120s retries=5

@@ -20,10 +20,21 @@ pub fn status(format: Format, session: &Session) -> anyhow::Result<Exit> {
 }
 
 fn print(status: &FleetStatus) -> anyhow::Result<()> {
-    let FleetStatus { instances, slots_in_use, backlog, oldest_ready, schema, lock_holder, backfills } = status;
+    let FleetStatus {
+        instances,
+        slots_in_use,
+        backlog,
+        oldest_ready,
+        schema,
+        lock_holder,
+        failed_migrations,
+        backfills,
+    } = status;
     output::line(&format!("schema     {} (this binary needs {})", schema.have, schema.need))?;
-    let holder = lock_holder.as_ref().map(|h| format!("pid {} {} since {}", h.pid, h.app, h.since));
-    output::line(&format!("lock       {}", or_dash(holder)))?;
+    output::line(&format!("lock       {}", or_dash(lock_holder.as_ref())))?;
+    for failed in failed_migrations {
+        output::line(&format!("migration  {} {}: {failed}", failed.set, failed.version))?;
+    }
     output::line(&format!(
         "backlog    {} ready, {} scheduled, {} running, {} done, {} cancelled, {} dead",
         backlog.ready, backlog.scheduled, backlog.running, backlog.done, backlog.cancelled, backlog.dead

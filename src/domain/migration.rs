@@ -25,6 +25,10 @@ impl MigrationSet {
             Self::Application => "application",
         }
     }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Callspool, Self::Application].into_iter().find(|set| set.as_str() == name)
+    }
 }
 
 impl fmt::Display for MigrationSet {
@@ -113,8 +117,8 @@ pub struct LockHolder {
     pub app: String,
     /// Address of the client; `None` for a unix socket, or where we may not see it.
     pub client: Option<String>,
-    /// When that session began.
-    pub since: DateTime<Utc>,
+    /// When that session, or its transaction, began; `None` where we may not see it.
+    pub since: Option<DateTime<Utc>>,
     /// `active`, `idle in transaction`, …
     pub state: Option<String>,
     /// The first word of its last query: the rest may hold data.
@@ -130,7 +134,10 @@ impl fmt::Display for LockHolder {
         if let Some(query) = &self.query {
             write!(f, ", {query}")?;
         }
-        write!(f, ", since {})", self.since.format("%H:%M:%S"))
+        if let Some(since) = self.since {
+            write!(f, ", since {}", since.format("%H:%M:%S"))?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -145,6 +152,8 @@ pub enum LockTry {
 /// What a migration that runs is doing, as other sessions see it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MigrationProgress {
+    /// The server has no such session any more: whoever waits for its answer waits for ever.
+    pub gone: bool,
     /// What it waits for, such as `Lock relation`; `None`: it works.
     pub waiting_for: Option<String>,
     /// Who is in its way.
@@ -186,6 +195,23 @@ impl fmt::Display for SchemaVersions {
     }
 }
 
+/// How the last try of a migration failed; kept until it is applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailedMigration {
+    pub set: MigrationSet,
+    pub version: Version,
+    pub failed_at: DateTime<Utc>,
+    pub reason: String,
+    pub sqlstate: Option<String>,
+}
+
+impl fmt::Display for FailedMigration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it failed on {}: {}", self.failed_at.format("%Y-%m-%d %H:%M:%S UTC"), self.reason)?;
+        self.sqlstate.as_ref().map_or(Ok(()), |state| write!(f, " (SQLSTATE {state})"))
+    }
+}
+
 /// One migration, as `migrate status` and `migrate plan` show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MigrationRecord {
@@ -196,7 +222,7 @@ pub struct MigrationRecord {
     pub applied_at: Option<DateTime<Utc>>,
     /// How long it took; unknown for one that was adopted by `migrate baseline`.
     pub ms: Option<u64>,
-    /// Of one that drifted: what differs.
+    /// Of one that drifted: what differs. Of one that is pending: how its last try failed.
     pub detail: Option<String>,
     /// Of one that we know: what it would run.
     #[serde(skip)]

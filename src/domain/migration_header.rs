@@ -33,14 +33,22 @@ pub struct HeaderError {
     pub message: String,
 }
 
-/// What may stand in a header, for errors and the documentation.
-pub const ALLOWED: &str = "lock_timeout=<duration>, statement_timeout=<duration>, retries=<0 to 1000>, \
-                           compatible=<true or false>; a duration has a unit (us, ms, s, min, h, d), 0 is no limit";
+const NO_TRANSACTION: &str = "no-transaction";
+
+/// What may stand in a header, for errors and the documentation. Short, since a reason is cut at 200 characters.
+pub const ALLOWED: &str = "lock_timeout=T statement_timeout=T retries=<0 to 1000> compatible=<true or false>, where T is \
+                           0 or a number with ms, s, min or h";
 
 impl MigrationHeader {
     /// A file without a header has the default one.
     pub fn parse(sql: &str) -> Result<Self, HeaderError> {
         let mut header = Self::default();
+        if let Some((line, _)) = header_lines(sql, NO_TRANSACTION).next()
+            && !sql.starts_with("-- no-transaction")
+        {
+            let message = "`-- no-transaction` counts only as the very beginning of the file".to_owned();
+            return Err(HeaderError { line, message });
+        }
         for (line, fields) in header_lines(sql, "callspool:") {
             for field in fields.split_whitespace() {
                 header.set(field).ok_or_else(|| HeaderError {
@@ -103,6 +111,15 @@ mod tests {
         for sql in ["", "select 1;", "-- a comment\nselect 1;", "select 1;\n-- callspool: retries=1"] {
             assert_eq!(MigrationHeader::parse(sql), Ok(MigrationHeader::default()), "{sql}");
         }
+    }
+
+    #[test]
+    fn a_no_transaction_mark_that_would_not_count_is_refused() {
+        for sql in ["\n-- no-transaction\nvacuum", "-- Why: speed\n-- no-transaction", "--no-transaction\nvacuum"] {
+            let error = MigrationHeader::parse(sql).unwrap_err();
+            assert!(error.message.contains("beginning of the file"), "{sql}: {error}");
+        }
+        assert!(MigrationHeader::parse("-- no-transaction\nvacuum").is_ok());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod lease;
 pub mod migration;
 pub mod migration_header;
 pub mod migration_lint;
+pub mod migration_script;
 pub mod ports;
 pub mod recording_url;
 pub mod retry;

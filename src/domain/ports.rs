@@ -193,8 +193,8 @@ pub trait GateSession: Send {
     fn pid(&self) -> i32;
     /// One try; never blocks on the lock, never leaves a transaction open.
     async fn try_lock(&mut self) -> Result<LockTry, MigrationFailure>;
-    /// The next migration that is pending, ours first; fails when the lock is no longer held, or when what is applied
-    /// is not what we know.
+    /// The next migration that is pending; fails when the lock is no longer held, or when what is applied is not what we
+    /// know. Ours come first, and are not held up by what is wrong with the application's.
     async fn next(&mut self) -> Result<Option<(MigrationSet, Version)>, MigrationFailure>;
     /// Applies what [`GateSession::next`] found, and says how long it took.
     async fn apply(&mut self) -> Result<Duration, MigrationFailure>;
@@ -289,6 +289,8 @@ pub struct FleetStatus {
     pub oldest_ready: Option<DateTime<Utc>>,
     pub schema: SchemaVersions,
     pub lock_holder: Option<super::migration::LockHolder>,
+    /// Also of the application's migrations, which no worker waits for.
+    pub failed_migrations: Vec<super::migration::FailedMigration>,
     /// In the order in which they run.
     pub backfills: Vec<BackfillStatus>,
 }

@@ -102,7 +102,7 @@ impl Checked {
                 lock_timeout: self.duration("migrations.lock_timeout"),
                 lock_id: self.int("migrations.lock_id"),
                 retries: self.int("migrations.retries"),
-                heal: self.bool("migrations.heal"),
+                heal_interval: self.duration("migrations.heal_interval"),
                 dir: self.text("migrations.dir").map(Into::into),
                 protected_tables: self.list("migrations.protected_tables").unwrap_or_default().to_vec(),
             },

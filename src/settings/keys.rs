@@ -84,10 +84,10 @@ pub(super) const KEYS: &[Key] = &[
         "how often one migration is tried again after a failure that can pass, such as lock_timeout",
     ),
     key(
-        "migrations.heal",
+        "migrations.heal_interval",
         None,
-        Kind::Bool,
-        "after lock_timeout: go on looking, and migrate when whoever held the lock is gone",
+        ms(0, DAY),
+        "after lock_timeout: between two looks whether whoever held the lock is gone, to migrate then; 0s: never",
     ),
     key(
         "migrations.dir",

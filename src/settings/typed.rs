@@ -105,7 +105,8 @@ pub struct MigrationSettings {
     pub lock_timeout: Duration,
     pub lock_id: i64,
     pub retries: u32,
-    pub heal: bool,
+    /// Zero: it does not look again after the skip.
+    pub heal_interval: Duration,
     /// Of the application's own migrations.
     pub dir: Option<PathBuf>,
     pub protected_tables: Vec<String>,

@@ -13,7 +13,7 @@ pub(super) struct HolderRow {
     pid: i32,
     app: String,
     client: Option<String>,
-    since: DateTime<Utc>,
+    since: Option<DateTime<Utc>>,
     state: Option<String>,
     query: Option<String>,
 }
@@ -28,6 +28,7 @@ impl From<HolderRow> for LockHolder {
 impl FleetView for Store {
     async fn fleet_status(&self) -> StoreResult<FleetStatus> {
         let schema = self.versions().await?;
+        let failed_migrations = self.failed_migrations().await?;
         let fleet = async {
             let lock_holder: Option<HolderRow> = sqlx::query_as(self.sql().lock_holder.clone())
                 .bind(self.config().migration_lock_id)
@@ -40,6 +41,7 @@ impl FleetView for Store {
                 oldest_ready: None,
                 schema,
                 lock_holder: lock_holder.map(Into::into),
+                failed_migrations,
                 backfills: Vec::new(),
             };
             if !schema.fits() {

@@ -23,8 +23,9 @@ pub use crate::domain::{
     enqueue_request::EnqueueRequest,
     ids::{BusinessId, CallSid, JobId},
     job::{Enqueued, JobFilter, JobState, JobView, NewJob},
-    migration::{MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, Version},
+    migration::{MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version},
     migration_lint as lint,
+    migration_script::application_search_path,
     ports::{FleetStatus, FleetView, Gate, JobBook},
     recording_url::ProviderBase,
 };

@@ -60,15 +60,27 @@ statements! {
                      where job_id = (select job_id from {s}.job_ready order by job_id limit 1)";
     history_exists = "select to_regclass('{s}._sqlx_migrations') is not null
                          and to_regclass('{s}.application_migrations') is not null
-                         and to_regclass('{s}.compatible_migrations') is not null";
+                         and to_regclass('{s}.compatible_migrations') is not null
+                         and to_regclass('{s}.failed_migrations') is not null";
+    schema_exists = "select to_regnamespace('{s}') is not null";
+    create_schema = "create schema if not exists {s}";
     our_history = "select m.*, c.version is not null as compatible
                      from {s}._sqlx_migrations m left join {s}.compatible_migrations c using (version) order by version";
     application_history = "select m.*, false as compatible from {s}.application_migrations m order by version";
     create_compatible = "create table if not exists {s}.compatible_migrations (version bigint primary key)";
     mark_compatible = "insert into {s}.compatible_migrations (version) values ($1) on conflict do nothing";
+    create_failed = "create table if not exists {s}.failed_migrations (
+                         migration_set text not null, version bigint not null, failed_at timestamptz not null default now(),
+                         reason text not null, sqlstate text, primary key (migration_set, version))";
+    remember_failure = "insert into {s}.failed_migrations (migration_set, version, reason, sqlstate) values ($1, $2, $3, $4)
+                        on conflict (migration_set, version)
+                            do update set failed_at = now(), reason = excluded.reason, sqlstate = excluded.sqlstate";
+    forget_failure = "delete from {s}.failed_migrations where migration_set = $1 and version = $2";
+    failed = "select migration_set, version, failed_at, reason, sqlstate from {s}.failed_migrations
+               order by migration_set desc, version";
     schema_version = "select coalesce(max(version), 0) from {s}._sqlx_migrations where success";
     lock_holder = "select l.pid, coalesce(a.application_name, '') as app, host(a.client_addr) as client,
-                          coalesce(a.backend_start, now()) as since, a.state,
+                          a.backend_start as since, a.state,
                           substring(a.query from '^[[:space:]]*([[:alpha:]]+)') as query
                      from pg_locks l left join pg_stat_activity a on a.pid = l.pid
                     where l.locktype = 'advisory' and l.granted and l.objsubid = 1

@@ -6,9 +6,10 @@
 //!
 //! | what does not work | then |
 //! |---|---|
-//! | the database is not reached, or the connection breaks while waiting | connect again, for as long as it takes |
-//! | the lock is busy | try again until `MIGRATION_LOCK_WAIT_SECONDS` after the first try, then skip; with `migrations.heal` look again now and then, so that a fleet whose only migrator died heals itself |
+//! | the database is not reached, or the connection breaks while waiting | connect again, for as long as it takes; a command gives up after `MIGRATION_LOCK_WAIT_SECONDS` |
+//! | the lock is busy | try again until `MIGRATION_LOCK_WAIT_SECONDS` after the first try, then skip; look again every `migrations.heal_interval`, so that a fleet whose only migrator died heals itself |
 //! | a migration fails in a way that can pass | connect, lock and go on, as often as its header or `migrations.retries` says |
+//! | the server loses the session, and the client is not told | seen from another connection; the same |
 //! | a migration fails otherwise | say which and why; the process lives and waits for a schema that fits |
 
 mod progress;
@@ -35,8 +36,6 @@ use std::{
 
 /// Between two tries for the lock, before jitter.
 const TRY_EVERY: Duration = Duration::from_millis(500);
-/// The same after the skip, when nobody waits for this process.
-const HEAL_EVERY: Duration = Duration::from_secs(15);
 /// Of the tries with the same holder, each that is a multiple of this is logged, and the first and the last.
 const SAY_EVERY: u32 = 10;
 /// Between two tries to connect: doubles from the first to the slowest.
@@ -47,6 +46,8 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// An answer that takes longer counts as lost. Migrations themselves are bounded by their session's timeouts.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// The same where tables of ours may have to be made first, which may wait for locks.
+const NEXT_LIMIT: Duration = Duration::from_mins(2);
 
 #[derive(Clone)]
 pub struct MigrationDeps {
@@ -58,8 +59,8 @@ pub struct MigrationDeps {
     pub lock_wait: Duration,
     /// How often a migration is tried again whose header does not say it.
     pub retries: u32,
-    /// Whether to look for the lock again after the skip.
-    pub heal: bool,
+    /// Between two looks for the lock after the skip; zero: no more looks.
+    pub heal_interval: Duration,
     /// Told how the try to migrate ended, for a command that wants nothing else: the actor stops then. Without it, it
     /// goes on to watch the schema.
     pub only: Option<Outbox<MigrationOutcome>>,
@@ -72,19 +73,21 @@ pub struct MigrationDeps {
 pub struct MigrationActor {
     child: ChildContext,
     deps: MigrationDeps,
+    /// When this process began to want a connection.
+    begun: Instant,
     /// When the first try for the lock was made: a connection that breaks does not begin the wait anew.
     since: Option<Instant>,
     lock_tries: u32,
     /// Who had the lock at the last try.
     holder: Option<LockHolder>,
-    /// The wait is over; what follows is the slow look of `migrations.heal`.
+    /// The wait is over; what follows is the slow look of `migrations.heal_interval`.
     skipped: bool,
     /// Between the lock and the end: what is missing then is on its way.
     migrating: bool,
     /// Connections in a row that came to nothing.
     outages: u32,
-    /// Which migration failed last, and how often in a row.
-    failing: (Option<(MigrationSet, Version)>, u32),
+    /// Failures since the last migration that was applied.
+    failures: u32,
     applied: u32,
     progress: Progress,
     schema: SchemaGate,
@@ -99,13 +102,14 @@ impl MigrationActor {
         Self {
             child,
             deps,
+            begun: Instant::now(),
             since: None,
             lock_tries: 0,
             holder: None,
             skipped: false,
             migrating: false,
             outages: 0,
-            failing: (None, 0),
+            failures: 0,
             applied: 0,
             progress: Progress::default(),
             schema: SchemaGate::default(),
@@ -124,7 +128,8 @@ impl MigrationActor {
 
     /// The database comes back some time, and somebody has to migrate then.
     fn not_connected(&mut self, failure: MigrationFailure, ctx: &mut Context<Self>) {
-        if !failure.can_pass {
+        let command_gives_up = self.deps.only.is_some() && self.begun.elapsed() >= self.deps.lock_wait;
+        if !failure.can_pass || command_gives_up {
             return self.ended(MigrationOutcome::Failed(failure), ctx);
         }
         let wait = (CONNECT_MIN * 2_u32.pow(self.outages.min(10))).min(CONNECT_MAX);
@@ -150,7 +155,9 @@ impl MigrationActor {
         }
         let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
         let over = waited >= self.deps.lock_wait;
-        if over || self.lock_tries == 1 || self.lock_tries.is_multiple_of(SAY_EVERY) || holder != self.holder {
+        let pid = |holder: &Option<LockHolder>| holder.as_ref().map(|holder| holder.pid);
+        let changed = pid(&holder) != pid(&self.holder);
+        if over || changed || self.lock_tries == 1 || self.lock_tries.is_multiple_of(SAY_EVERY) {
             say_waiting(self.lock_tries, waited, holder.as_ref());
         }
         self.holder = holder;
@@ -164,7 +171,7 @@ impl MigrationActor {
 
     /// The connection is given up in between: a process that only looks now and then holds none.
     fn heal_later(&mut self, ctx: &mut Context<Self>) {
-        let wait = self.jittered(HEAL_EVERY);
+        let wait = self.jittered(self.deps.heal_interval);
         self.child.run_later(ctx, wait, Self::open);
     }
 
@@ -177,7 +184,7 @@ impl MigrationActor {
 
     fn find_next(&mut self, mut session: Session, ctx: &mut Context<Self>) {
         let find = async move {
-            let next = session.next().await;
+            let next = answered_within(NEXT_LIMIT, session.next()).await;
             (session, next)
         };
         self.child.spawn_io(ctx, find, |this, (session, next), ctx| match next {
@@ -188,17 +195,17 @@ impl MigrationActor {
     }
 
     fn apply(&mut self, mut session: Session, (set, version): (MigrationSet, Version), ctx: &mut Context<Self>) {
-        self.watch_progress(session.pid(), set, version, ctx);
+        let pid = session.pid();
         let apply = async move {
             let took = session.apply().await;
             (session, took)
         };
-        self.child.spawn_io(ctx, apply, move |this, (session, took), ctx| {
+        let applying = self.child.spawn_io(ctx, apply, move |this, (session, took), ctx| {
             this.end_progress(ctx);
             match took {
                 Ok(took) => {
                     this.applied += 1;
-                    this.failing = (None, 0);
+                    this.failures = 0;
                     let ms = took.as_millis();
                     tracing::info!(marker = "MIGRATION_APPLIED", version, ms, %set, "migration applied");
                     this.find_next(session, ctx);
@@ -206,6 +213,7 @@ impl MigrationActor {
                 Err(failure) => this.failed(failure, ctx),
             }
         });
+        self.watch_progress(applying, pid, set, version, ctx);
     }
 
     fn finish(&mut self, mut session: Session, ctx: &mut Context<Self>) {
@@ -223,14 +231,12 @@ impl MigrationActor {
 
     fn failed(&mut self, failure: MigrationFailure, ctx: &mut Context<Self>) {
         self.migrating = false;
-        if self.failing.0 != failure.migration {
-            self.failing = (failure.migration, 0);
-        }
-        let failures = self.failing.1;
-        self.failing.1 += 1;
+        let failures = self.failures;
+        self.failures += 1;
         if failure.can_pass && failures < failure.retries.unwrap_or(self.deps.retries) {
             let wait = self.jittered((RETRY_MIN * 2_u32.pow(failures.min(10))).min(RETRY_MAX));
-            tracing::warn!(%failure, retry_in_ms = wait.as_millis(), "migrating did not work yet");
+            let blocked_by = self.progress.blocked_by();
+            tracing::warn!(%failure, retry_in_ms = wait.as_millis(), blocked_by, "migrating did not work yet");
             self.child.run_later(ctx, wait, Self::open);
         } else {
             self.ended(MigrationOutcome::Failed(failure), ctx);
@@ -248,7 +254,7 @@ impl MigrationActor {
                     "not migrating here; this is safe: workers wait until the schema fits"
                 );
                 self.skipped = true;
-                if *reason == SkipReason::LockTimeout && self.deps.heal {
+                if *reason == SkipReason::LockTimeout && !self.deps.heal_interval.is_zero() {
                     self.heal_later(ctx);
                 }
             }
@@ -265,8 +271,12 @@ impl MigrationActor {
                     reason = %failure.reason,
                     sqlstate = failure.sqlstate,
                     set = failure.migration.map(|(set, _)| set.as_str()),
-                    "migration failed; the process goes on and waits for a schema that fits"
+                    blocked_by = self.progress.blocked_by(),
+                    "migration failed; the process goes on, and its workers where callspool's own schema fits"
                 );
+                if !self.schema.fits {
+                    self.deps.obstacle.set(Some(failure.to_string()));
+                }
                 self.schema.failure = Some(failure.clone());
             }
         }
@@ -287,7 +297,7 @@ fn say_waiting(attempt: u32, waited: Duration, holder: Option<&LockHolder>) {
         waited_ms = waited.as_millis(),
         holder_pid = holder.map(|h| h.pid),
         holder_app = holder.map(|h| h.app.as_str()),
-        holder_since = holder.map(|h| h.since.to_rfc3339()),
+        holder_since = holder.and_then(|h| h.since).map(|since| since.to_rfc3339()),
         holder_client = holder.and_then(|h| h.client.as_deref()),
         holder_state = holder.and_then(|h| h.state.as_deref()),
         holder_query = holder.and_then(|h| h.query.as_deref()),
@@ -297,12 +307,19 @@ fn say_waiting(attempt: u32, waited: Duration, holder: Option<&LockHolder>) {
 
 /// An answer that does not come is a broken connection.
 async fn in_time<T>(call: impl Future<Output = Result<T, MigrationFailure>>) -> Result<T, MigrationFailure> {
-    let lost = |_| Err(MigrationFailure::passing(None, lost_answer()));
-    tokio::time::timeout(ANSWER_LIMIT, call).await.unwrap_or_else(lost)
+    answered_within(ANSWER_LIMIT, call).await
 }
 
-fn lost_answer() -> String {
-    format!("no answer within {} s", ANSWER_LIMIT.as_secs())
+async fn answered_within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, MigrationFailure>>,
+) -> Result<T, MigrationFailure> {
+    let lost = |_| Err(MigrationFailure::passing(None, lost_answer(limit)));
+    tokio::time::timeout(limit, call).await.unwrap_or_else(lost)
+}
+
+fn lost_answer(limit: Duration) -> String {
+    format!("no answer within {} s", limit.as_secs())
 }
 
 impl Actor for MigrationActor {

@@ -28,7 +28,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct SchemaGate {
     /// Of this process's own migrating.
     pub(super) failure: Option<MigrationFailure>,
-    fits: bool,
+    pub(super) fits: bool,
     looking: Option<IoTask>,
     timer: Option<SpawnHandle>,
     wait: Duration,
@@ -121,6 +121,10 @@ impl MigrationActor {
     }
 
     fn hear(&mut self, ear: StoreResult<Box<dyn BellEar>>, ctx: &mut Context<Self>) {
+        // A bell that was on its way when the look found that the schema fits.
+        if self.schema.fits {
+            return;
+        }
         // A bell was heard, or the ear is new, or it broke: something may have been missed.
         self.look_again(ctx);
         match ear {
@@ -142,6 +146,6 @@ async fn see(gate: Arc<dyn Gate>) -> Seen {
         let somebody = versions.fits() || gate.somebody_migrates().await?;
         Ok((versions, somebody))
     };
-    let lost = |_| Err(StoreError::new(None, lost_answer()));
+    let lost = |_| Err(StoreError::new(None, lost_answer(ANSWER_LIMIT)));
     tokio::time::timeout(ANSWER_LIMIT, look).await.unwrap_or_else(lost)
 }

@@ -1,244 +1,195 @@
 //! One migration.
 
 use super::{
-    failures::{failure, migrate_failure},
+    failures::{failure, migrate_failure, script_failure},
     history, index_builds,
+    protected::run_watched,
     session::Session,
+    session_settings::AS_OURSELVES,
+    session_settings::configure,
     sources::Source,
 };
-use crate::domain::migration::{MigrationFailure, MigrationSet};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgTransaction, SqlStr, migrate::Migrate};
+use crate::domain::{
+    migration::{MigrationFailure, MigrationSet, Version},
+    migration_script::{
+        IndexBuild, controls_transaction, index_build, may_lose_rows, needs_no_transaction, transaction_end,
+    },
+    sql_script::{Statement, statements},
+};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqlSafeStr, SqlStr, migrate::Migrate};
 use std::time::{Duration, Instant};
 
-/// As PostgreSQL takes it; zero is "no limit" there too.
-pub(super) fn setting(timeout: Duration) -> String {
-    format!("{}ms", timeout.as_millis())
+/// What a run needs besides the connection.
+struct Run<'a> {
+    source: &'a Source,
+    id: (MigrationSet, Version),
+    /// The history's table.
+    table: String,
+    protected: &'a [String],
+    /// The mark `compatible=true`, where this migration has it.
+    mark: Option<SqlStr>,
+    statement_timeout: Duration,
 }
 
 /// Runs `source` with its own timeouts and remembers it.
 pub(super) async fn apply(session: &mut Session, source: &Source) -> Result<Duration, MigrationFailure> {
     let begun = Instant::now();
-    let config = session.store.config();
-    let timeouts = [
-        ("statement_timeout", source.header.statement_timeout.unwrap_or(config.migration_statement_timeout)),
-        ("lock_timeout", source.header.lock_timeout.unwrap_or(config.migration_lock_timeout)),
-    ];
-    let search_path = match source.set {
-        MigrationSet::Callspool => Some(format!("\"{}\"", config.schema.replace('"', "\"\""))),
-        // As the database or the role has it.
-        MigrationSet::Application => None,
+    let (store, connection) = (&session.store, &mut session.connection);
+    let config = store.config();
+    let ours = source.set == MigrationSet::Callspool;
+    let run = Run {
+        source,
+        id: source.id(),
+        table: history::table(source.set, &config.schema),
+        protected: if ours { &[] } else { &config.protected_tables },
+        mark: (ours && source.header.compatible).then(|| store.sql().mark_compatible.clone()),
+        statement_timeout: source.header.statement_timeout.unwrap_or(config.migration_statement_timeout),
     };
-    let table = history::table(source.set, &config.schema);
-    let protected =
-        if source.set == MigrationSet::Application { config.protected_tables.clone() } else { Vec::new() };
-    let mark_compatible = (source.set == MigrationSet::Callspool && source.header.compatible)
-        .then(|| session.store.sql().mark_compatible.clone());
-
-    let id = Some(source.id());
-    let connection = &mut session.connection;
-    prepare_session(connection, &timeouts, search_path).await.map_err(|error| failure(id, &error))?;
+    let search_path = ours.then(|| format!("\"{}\"", config.schema.replace('"', "\"\"")));
+    let header = source.header;
+    let prepared = configure(connection, config, header.statement_timeout, header.lock_timeout, search_path).await;
+    prepared.map_err(|error| failure(Some(run.id), &error))?;
     if source.migration.no_tx {
-        in_statements(connection, source, &protected).await?;
-        let skipped = connection.skip(&table, &source.migration).await;
-        skipped.map_err(|error| migrate_failure(id, &error))?;
-        if let Some(mark) = mark_compatible {
-            let marked = sqlx::query(mark).bind(source.version()).execute(&mut *connection).await;
-            marked.map_err(|error| failure(id, &error))?;
-        }
+        run.in_statements(connection).await?;
     } else {
-        in_transaction(connection, source, &table, &protected, mark_compatible).await?;
+        run.in_transaction(connection).await?;
     }
 
     let took = begun.elapsed();
     // For people only: when it is lost, nothing is.
-    let remember = AssertSqlSafe(format!("update {table} set execution_time = $1 where version = $2"));
+    let remember = AssertSqlSafe(format!("update {} set execution_time = $1 where version = $2", run.table));
     let nanoseconds = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
     let _ = sqlx::query(remember).bind(nanoseconds).bind(source.version()).execute(&mut *connection).await;
     Ok(took)
 }
 
-async fn prepare_session(
-    connection: &mut PgConnection,
-    timeouts: &[(&str, Duration)],
-    search_path: Option<String>,
-) -> Result<(), sqlx::Error> {
-    for (name, timeout) in timeouts {
-        let set = "select set_config($1, $2, false)";
-        sqlx::query(set).bind(name).bind(setting(*timeout)).execute(&mut *connection).await?;
+impl Run<'_> {
+    fn lasting(&self, reason: impl AsRef<str>) -> MigrationFailure {
+        MigrationFailure::lasting(Some(self.id), reason)
     }
-    match search_path {
-        Some(path) => {
-            let set = "select set_config('search_path', $1, false)";
-            sqlx::query(set).bind(path).execute(&mut *connection).await.map(|_| ())
-        }
-        None => connection.execute("reset search_path").await.map(|_| ()),
-    }
-}
 
-/// The script, its row in the history and the check of the protected tables are one transaction.
-async fn in_transaction(
-    connection: &mut PgConnection,
-    source: &Source,
-    table: &str,
-    protected: &[String],
-    mark_compatible: Option<SqlStr>,
-) -> Result<(), MigrationFailure> {
-    let id = Some(source.id());
-    let run = async {
-        let mut transaction = connection.begin().await?;
-        if !protected.is_empty() {
-            // One snapshot for both counts: what others delete meanwhile is not this migration's doing.
-            transaction.execute("set transaction isolation level repeatable read").await?;
+    fn failure(&self, error: &sqlx::Error) -> MigrationFailure {
+        failure(Some(self.id), error)
+    }
+
+    /// The script, its row in the history and the check of the protected tables are one transaction.
+    async fn in_transaction(&self, connection: &mut PgConnection) -> Result<(), MigrationFailure> {
+        match transaction_end(self.source.sql()) {
+            Ok(None) => {}
+            Ok(Some((line, word))) => {
+                return Err(self.lasting(format!(
+                    "line {line}: {word} would end the transaction that the file runs in; take it out, or begin the file \
+                     with -- no-transaction. Nothing was run"
+                )));
+            }
+            Err(error) => return Err(self.lasting(error.to_string())),
         }
-        let before = rows(&mut transaction, protected).await?;
-        let began: String = sqlx::query_scalar(CURRENT).fetch_one(&mut *transaction).await?;
-        transaction.execute(source.migration.sql.clone()).await?;
-        let ends: String = sqlx::query_scalar(CURRENT).fetch_one(&mut *transaction).await?;
-        if began != ends {
-            return Ok(Err(MigrationFailure::lasting(
-                id,
-                "the file ends the transaction that it runs in; take COMMIT out, or begin it with -- no-transaction",
+        let mut transaction = connection.begin().await.map_err(|error| self.failure(&error))?;
+        let script = self.source.migration.sql.clone();
+        let lost = run_watched(&mut transaction, self.protected, self.statement_timeout, script).await;
+        let lost = lost.map_err(|error| script_failure(Some(self.id), &error, self.source.sql(), 1))?;
+        if let Some(loss) = lost {
+            // Ends with the connection where this does not come through.
+            let _ = transaction.rollback().await;
+            return Err(loss.failure(self.id));
+        }
+        self.remember(&mut transaction).await?;
+        transaction.commit().await.map_err(|error| self.failure(&error))
+    }
+
+    async fn remember(&self, connection: &mut PgConnection) -> Result<(), MigrationFailure> {
+        // The history is ours, whoever the script became.
+        connection.execute(AS_OURSELVES).await.map_err(|error| self.failure(&error))?;
+        let skipped = connection.skip(&self.table, &self.source.migration).await;
+        skipped.map_err(|error| migrate_failure(Some(self.id), &error))?;
+        if let Some(mark) = &self.mark {
+            let marked = sqlx::query(mark.clone()).bind(self.source.version()).execute(connection).await;
+            marked.map_err(|error| self.failure(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Outside a transaction: each statement by itself, since an index may not be built concurrently in company.
+    async fn in_statements(&self, connection: &mut PgConnection) -> Result<(), MigrationFailure> {
+        let script = statements(self.source.sql()).map_err(|error| self.lasting(error.to_string()))?;
+        for statement in &script {
+            self.allowed(*statement)?;
+        }
+        for statement in &script {
+            match index_build(statement.text) {
+                Some(build) => self.build_index(connection, *statement, &build).await?,
+                None => self.statement(connection, *statement).await?,
+            }
+        }
+        // One transaction: the history and the mark belong together.
+        let mut transaction = connection.begin().await.map_err(|error| self.failure(&error))?;
+        self.remember(&mut transaction).await?;
+        transaction.commit().await.map_err(|error| self.failure(&error))
+    }
+
+    /// What cannot be undone is refused before the first statement runs.
+    fn allowed(&self, Statement { line, text }: Statement<'_>) -> Result<(), MigrationFailure> {
+        if let Some(table) = self.protected.iter().find(|table| may_lose_rows(text, table)) {
+            return Err(self.lasting(format!(
+                "line {line}: outside a transaction it may not touch the protected table {table}. Nothing was run"
             )));
         }
-        let after = rows(&mut transaction, protected).await?;
-        if let Some(loss) = loss(protected, &before, &after) {
-            transaction.rollback().await?;
-            return Ok(Err(MigrationFailure::lasting(id, format!("rolled back: {loss}"))));
+        if !self.protected.is_empty() && controls_transaction(text) {
+            return Err(self.lasting(format!(
+                "line {line}: with protected tables each statement of this file is a transaction of its own. Nothing was run"
+            )));
         }
-        if let Some(mark) = mark_compatible {
-            sqlx::query(mark).bind(source.version()).execute(&mut *transaction).await?;
+        if let Some(IndexBuild::Create { name: None, .. }) = index_build(text) {
+            return Err(self.lasting(format!(
+                "line {line}: give the index a name, so that what a build leaves that is cut off can be found"
+            )));
         }
-        Ok(Ok(transaction))
-    };
-    let run: Result<_, sqlx::Error> = run.await;
-    let mut transaction = run.map_err(|error| failure(id, &error))??;
-    transaction.skip(table, &source.migration).await.map_err(|error| migrate_failure(id, &error))?;
-    transaction.commit().await.map_err(|error| failure(id, &error))
-}
-
-/// The transaction that this is.
-const CURRENT: &str = "select pg_current_xact_id()::text";
-
-/// Rows of each protected table; `None` for one that does not exist.
-async fn rows(transaction: &mut PgTransaction<'_>, tables: &[String]) -> Result<Vec<Option<i64>>, sqlx::Error> {
-    let mut counts = Vec::with_capacity(tables.len());
-    for table in tables {
-        let quoted = table.split('.').map(|part| format!("\"{part}\"")).collect::<Vec<_>>().join(".");
-        let known: bool = sqlx::query_scalar("select to_regclass($1) is not null")
-            .bind(&quoted)
-            .fetch_one(&mut **transaction)
-            .await?;
-        let count = AssertSqlSafe(format!("select count(*) from {quoted}"));
-        counts.push(if known {
-            Some(sqlx::query_scalar(count).fetch_one(&mut **transaction).await?)
-        } else {
-            None
-        });
-    }
-    Ok(counts)
-}
-
-/// Which protected table would have fewer rows.
-fn loss(tables: &[String], before: &[Option<i64>], after: &[Option<i64>]) -> Option<String> {
-    tables.iter().zip(before.iter().zip(after)).find_map(|(table, counts)| match counts {
-        (Some(before), Some(after)) if after < before => {
-            Some(format!("it would leave {after} of {before} rows in the protected table {table}"))
-        }
-        (Some(before), None) if *before > 0 => {
-            Some(format!("it would take away the protected table {table}, which has {before} rows"))
-        }
-        _ => None,
-    })
-}
-
-/// Outside a transaction: each statement by itself, since an index may not be built concurrently in company.
-async fn in_statements(
-    connection: &mut PgConnection,
-    source: &Source,
-    protected: &[String],
-) -> Result<(), MigrationFailure> {
-    use crate::domain::sql_script::statements;
-    let id = Some(source.id());
-    let script = statements(source.sql()).map_err(|error| MigrationFailure::lasting(id, error.to_string()))?;
-    for statement in &script {
-        if let Some(table) = protected.iter().find(|table| may_lose_rows(statement.text, table)) {
-            let line = statement.line;
-            return Err(MigrationFailure::lasting(
-                id,
-                format!("line {line}: outside a transaction it may not touch the protected table {table}"),
-            ));
-        }
-    }
-    index_builds::drop_leftovers(connection, source.sql()).await.map_err(|error| failure(id, &error))?;
-    for statement in &script {
-        let sent = connection.execute(AssertSqlSafe(statement.text.to_owned())).await;
-        sent.map_err(|error| failure(id, &error))?;
-    }
-    let invalid = index_builds::invalid(connection, source.sql()).await.map_err(|error| failure(id, &error))?;
-    match invalid.first() {
-        None => Ok(()),
-        Some(index) => {
-            Err(MigrationFailure::passing(id, format!("the index {} is invalid after its build", index.name)))
-        }
-    }
-}
-
-/// Whether a statement names a table and is more than one about an index or statistics.
-fn may_lose_rows(statement: &str, table: &str) -> bool {
-    let text = statement.to_lowercase();
-    let mut words = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
-    let harmless = match words.next() {
-        Some("create" | "drop" | "reindex" | "alter") => {
-            words.find(|word| !["unique", "concurrently"].contains(word)) == Some("index")
-        }
-        Some("analyze" | "comment") => true,
-        _ => false,
-    };
-    let name = table.rsplit('.').next().unwrap_or(table);
-    !harmless && names(&text, name)
-}
-
-/// Whether `name` stands in `text` as a word.
-pub(super) fn names(text: &str, name: &str) -> bool {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_with_fewer_rows_or_none_is_a_loss() {
-        let tables = ["faqs".to_owned(), "leads".to_owned()];
-        assert_eq!(loss(&tables, &[Some(3), Some(1)], &[Some(3), Some(2)]), None);
-        assert_eq!(loss(&tables, &[None, Some(0)], &[Some(1), None]), None);
-        assert!(
-            loss(&tables, &[Some(3), Some(1)], &[Some(2), Some(1)])
-                .unwrap()
-                .contains("2 of 3 rows in the protected table faqs")
-        );
-        assert!(
-            loss(&tables, &[Some(3), Some(1)], &[Some(3), None])
-                .unwrap()
-                .contains("take away the protected table leads")
-        );
+        Ok(())
     }
 
-    #[test]
-    fn an_index_on_a_protected_table_loses_no_rows() {
-        for harmless in [
-            "create unique index concurrently if not exists i on crm.leads (id)",
-            "DROP INDEX CONCURRENTLY leads_i",
-            "reindex index concurrently leads_i",
-            "analyze leads",
-            "delete from leads_archive",
-        ] {
-            assert!(!may_lose_rows(harmless, "crm.leads"), "{harmless}");
+    async fn build_index(
+        &self,
+        connection: &mut PgConnection,
+        Statement { line, text }: Statement<'_>,
+        build: &IndexBuild,
+    ) -> Result<(), MigrationFailure> {
+        let at_line = |error: &sqlx::Error| script_failure(Some(self.id), error, text, line);
+        index_builds::drop_leftovers(connection, build).await.map_err(|error| at_line(&error))?;
+        let sent = connection.execute(AssertSqlSafe(text.to_owned())).await;
+        sent.map_err(|error| at_line(&error))?;
+        let invalid = index_builds::invalid(connection, build).await.map_err(|error| at_line(&error))?;
+        match invalid.first() {
+            None => Ok(()),
+            Some(index) => {
+                let reason = format!("line {line}: the index {index} is invalid after its build");
+                Err(MigrationFailure::passing(Some(self.id), reason))
+            }
         }
-        for harmful in
-            ["delete from leads", "truncate crm.leads, x", "DROP TABLE Leads", "alter table leads drop column x"]
-        {
-            assert!(may_lose_rows(harmful, "leads"), "{harmful}");
+    }
+
+    /// In a transaction of its own where that is possible and there are tables to protect: what a function or a cascade
+    /// does is seen only there.
+    async fn statement(
+        &self,
+        connection: &mut PgConnection,
+        Statement { line, text }: Statement<'_>,
+    ) -> Result<(), MigrationFailure> {
+        let at_line = |error: &sqlx::Error| script_failure(Some(self.id), error, text, line);
+        let sql = AssertSqlSafe(text.to_owned()).into_sql_str();
+        if self.protected.is_empty() || needs_no_transaction(text) {
+            return connection.execute(sql).await.map(|_| ()).map_err(|error| at_line(&error));
+        }
+        let watched = async {
+            let mut transaction = connection.begin().await?;
+            let lost = run_watched(&mut transaction, self.protected, self.statement_timeout, sql).await?;
+            match lost {
+                None => transaction.commit().await.map(|()| None),
+                lost => transaction.rollback().await.map(|()| lost),
+            }
+        };
+        match watched.await.map_err(|error| at_line(&error))? {
+            None => Ok(()),
+            Some(loss) => Err(loss.failure(self.id)),
         }
     }
 }

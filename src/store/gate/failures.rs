@@ -7,17 +7,32 @@ use sqlx::migrate::MigrateError;
 /// Which migration an error belongs to.
 pub(super) type Which = Option<(MigrationSet, Version)>;
 
+/// What was cancelled, by a timeout mostly: a migration that took too long once does so again, and whoever cancels one
+/// means it.
+const CANCELLED: &str = "57014";
+
 pub(super) fn failure(migration: Which, error: &sqlx::Error) -> MigrationFailure {
     let cleaned = clean_error(error);
-    let position = script_position(error).map(|at| format!(" at character {at} of the file")).unwrap_or_default();
     MigrationFailure {
+        can_pass: can_pass(error) && cleaned.sqlstate.as_deref() != Some(CANCELLED),
         sqlstate: cleaned.sqlstate,
-        can_pass: can_pass(error),
-        ..MigrationFailure::lasting(migration, format!("{}{position}", cleaned.message))
+        ..MigrationFailure::lasting(migration, cleaned.message)
     }
 }
 
-/// Where in the text that was sent PostgreSQL found a fault.
+/// The same for an error of `sql`, which begins in `line` of its file.
+pub(super) fn script_failure(migration: Which, error: &sqlx::Error, sql: &str, line: usize) -> MigrationFailure {
+    let told = failure(migration, error);
+    match script_position(error) {
+        Some(at) => {
+            let line = line + sql.chars().take(at.saturating_sub(1)).filter(|c| *c == '\n').count();
+            MigrationFailure { reason: format!("line {line}: {}", told.reason), ..told }
+        }
+        None => told,
+    }
+}
+
+/// Where in the text that was sent PostgreSQL found a fault; counts characters from 1.
 fn script_position(error: &sqlx::Error) -> Option<usize> {
     use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
     match error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?.position()? {

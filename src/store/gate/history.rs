@@ -4,7 +4,9 @@ use super::{
     super::{Store, statements::Statements},
     sources::{self, Source},
 };
-use crate::domain::migration::{MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version};
+use crate::domain::migration::{
+    FailedMigration, MigrationFailure, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
+};
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, SqlStr};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +55,43 @@ pub(super) async fn applied_on(connection: &mut PgConnection, sql: &Statements) 
         history.extend(rows(connection, statement).await?.into_iter().map(|row| ((set, row.version), row)));
     }
     Ok(history)
+}
+
+#[derive(sqlx::FromRow)]
+struct FailedRow {
+    migration_set: String,
+    version: Version,
+    failed_at: DateTime<Utc>,
+    reason: String,
+    sqlstate: Option<String>,
+}
+
+/// Migrations whose last try failed.
+pub(super) async fn failed(store: &Store) -> Result<Vec<FailedMigration>, sqlx::Error> {
+    let mut connection = store.pool().acquire().await?;
+    let exists: bool = sqlx::query_scalar(store.sql().history_exists.clone()).fetch_one(&mut *connection).await?;
+    if !exists {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<FailedRow> = sqlx::query_as(store.sql().failed.clone()).fetch_all(&mut *connection).await?;
+    let known = rows.into_iter().filter_map(|row| {
+        let FailedRow { migration_set, version, failed_at, reason, sqlstate } = row;
+        Some(FailedMigration { set: MigrationSet::parse(&migration_set)?, version, failed_at, reason, sqlstate })
+    });
+    Ok(known.collect())
+}
+
+/// By the pool: the migrator's own connection may be what broke. Where it does not work, the log has the failure.
+pub(super) async fn remember_failure(store: &Store, failure: &MigrationFailure) {
+    let Some((set, version)) = failure.migration else { return };
+    let remember = sqlx::query(store.sql().remember_failure.clone())
+        .bind(set.as_str())
+        .bind(version)
+        .bind(&failure.reason)
+        .bind(&failure.sqlstate);
+    if let Err(error) = remember.execute(store.pool()).await {
+        tracing::debug!(%error, "a failed migration is not shown by status");
+    }
 }
 
 /// Our own history only: what the schema gate looks at.
@@ -105,13 +144,22 @@ pub(super) fn compare(known: &[Source], history: &History) -> Vec<MigrationRecor
     for (id, row) in history.iter().filter(|(id, _)| !records.contains_key(id)).collect::<Vec<_>>() {
         let (set, version) = *id;
         let newest = known.iter().filter(|source| source.set == set).map(Source::version).max();
-        let state = match newest {
-            Some(newest) if version < newest => MigrationState::Missing,
+        let when = when(row);
+        let (state, detail) = match newest {
+            Some(newest) if version < newest => {
+                let detail = format!("it was applied on {when}, and its file ({}) is missing", row.description);
+                (MigrationState::Missing, Some(detail))
+            }
             // The application's own code is not ours to judge.
-            _ if row.compatible || set == MigrationSet::Application => MigrationState::Newer,
-            _ => MigrationState::Incompatible,
+            _ if row.compatible || set == MigrationSet::Application => (MigrationState::Newer, None),
+            _ => {
+                let detail = format!(
+                    "it was applied on {when} by a newer release and is not marked compatible: deploy that release"
+                );
+                (MigrationState::Incompatible, Some(detail))
+            }
         };
-        records.insert(*id, record(*id, &row.description, state, Some(row), None));
+        records.insert(*id, record(*id, &row.description, state, Some(row), detail));
     }
     records.into_values().collect()
 }
@@ -136,9 +184,13 @@ fn record(
     }
 }
 
+fn when(row: &Applied) -> String {
+    row.installed_on.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 /// What differs between a migration and what was applied under its version.
 pub(super) fn drift(source: &Source, row: &Applied) -> Option<String> {
-    let when = row.installed_on.format("%Y-%m-%d %H:%M:%S UTC");
+    let when = when(row);
     if !row.success {
         return Some(format!("it is recorded as half applied on {when}; repair the schema, then its row"));
     }

@@ -1,19 +1,24 @@
 //! The dedicated connection: it holds the lock and applies migrations.
 
 use super::{
-    super::{ConnectOptions, Store, StoreConfig, fleet::HolderRow},
+    super::{ConnectOptions, Store, fleet::HolderRow},
     apply,
     failures::{Which, failure, migrate_failure},
     history::{self, History},
     pooler,
+    session_settings::configure,
     sources::{self, Source},
 };
 use crate::domain::{
-    migration::{LockHolder, LockTry, MigrationFailure, MigrationSet, Version},
+    migration::{LockHolder, LockTry, MigrationFailure, MigrationRecord, MigrationSet, MigrationState, Version},
     ports::GateSession,
 };
 use async_trait::async_trait;
-use sqlx::{ConnectOptions as _, Connection, PgConnection, migrate::Migrate, postgres::PgConnectOptions};
+use sqlx::{
+    ConnectOptions as _, Connection, PgConnection,
+    migrate::{Migrate, MigrateError},
+    postgres::PgConnectOptions,
+};
 use std::time::Duration;
 
 pub(super) struct Session {
@@ -34,7 +39,7 @@ impl Session {
         let open = async {
             let mut connection = PgConnection::connect_with(&options).await?;
             pooler::refuse_shared_sessions(&mut connection, &options).await?;
-            configure(&mut connection, store.config()).await?;
+            configure(&mut connection, store.config(), None, None, None).await?;
             let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut connection).await?;
             Ok((connection, pid))
         };
@@ -52,30 +57,35 @@ impl Session {
         &self.store.config().schema
     }
 
-    /// The schema and what is remembered in it; under the lock.
+    /// The schema and what is remembered in it; under the lock. What is there is not asked for again: the right to make
+    /// a schema may be somebody else's.
     async fn prepare(&mut self) -> Result<(), MigrationFailure> {
         if self.prepared {
             return Ok(());
         }
-        let quoted = format!("\"{}\"", self.schema().replace('"', "\"\""));
+        let sql = self.store.sql();
         let tables =
             [MigrationSet::Callspool, MigrationSet::Application].map(|set| history::table(set, self.schema()));
-        let create = async {
-            // Asked beforehand: IF NOT EXISTS wants the right to create one also where somebody made it for us.
-            let exists: bool = sqlx::query_scalar("select to_regnamespace($1) is not null")
-                .bind(&quoted)
-                .fetch_one(&mut self.connection)
-                .await?;
+        let prepare = async {
+            let exists: bool =
+                sqlx::query_scalar(sql.history_exists.clone()).fetch_one(&mut self.connection).await?;
+            if exists {
+                return Ok(());
+            }
+            let exists: bool =
+                sqlx::query_scalar(sql.schema_exists.clone()).fetch_one(&mut self.connection).await?;
             if !exists {
-                self.connection.create_schema_if_not_exists(&quoted).await?;
+                sqlx::query(sql.create_schema.clone()).execute(&mut self.connection).await?;
             }
             for table in &tables {
                 self.connection.ensure_migrations_table(table).await?;
             }
-            sqlx::query(self.store.sql().create_compatible.clone()).execute(&mut self.connection).await?;
+            for create in [&sql.create_compatible, &sql.create_failed] {
+                sqlx::query(create.clone()).execute(&mut self.connection).await?;
+            }
             Ok(())
         };
-        create.await.map_err(|error| migrate_failure(None, &error))?;
+        prepare.await.map_err(|error: MigrateError| migrate_failure(None, &error))?;
         self.prepared = true;
         Ok(())
     }
@@ -92,6 +102,29 @@ impl Session {
             .await
             .map_err(|error| failure(None, &error))?;
         if held { Ok(()) } else { Err(MigrationFailure::passing(None, "the migration lock is no longer held")) }
+    }
+
+    /// Ours are judged by themselves: a fault in the application's folder must not keep our schema back.
+    async fn next_of(&self, history: &History) -> Result<Option<Source>, MigrationFailure> {
+        if let Some(ours) = next(&sources::ours()?, history, MigrationSet::Callspool)? {
+            return Ok(Some(ours.clone()));
+        }
+        let Some(dir) = self.store.config().application_dir.as_deref() else { return Ok(None) };
+        let application = sources::application(dir).await?;
+        Ok(next(&application, history, MigrationSet::Application)?.cloned())
+    }
+
+    /// Forgets that it failed once, and wakes whoever waits for it. The migration is applied, whatever comes of this:
+    /// the waiting look for themselves now and then.
+    async fn tell(&mut self, source: &Source) {
+        let sql = self.store.sql();
+        let (set, version) = source.id();
+        let forget = sqlx::query(sql.forget_failure.clone()).bind(set.as_str()).bind(version);
+        let _ = forget.execute(&mut self.connection).await;
+        if set == MigrationSet::Callspool {
+            let ring = sqlx::query(sql.ring.clone()).bind(self.store.schema_channel());
+            let _ = ring.execute(&mut self.connection).await;
+        }
     }
 
     /// A session of this very process that outlived its actor must not make us wait for ourselves.
@@ -137,16 +170,24 @@ impl GateSession for Session {
     async fn next(&mut self) -> Result<Option<(MigrationSet, Version)>, MigrationFailure> {
         self.still_locked().await?;
         self.prepare().await?;
-        let known = sources::all(self.store.config().application_dir.as_deref()).await?;
         let history = self.history(None).await?;
-        self.found = next(&known, &history)?.cloned();
+        let found = self.next_of(&history).await;
+        if let Err(failure) = &found {
+            history::remember_failure(&self.store, failure).await;
+        }
+        self.found = found?;
         Ok(self.found.as_ref().map(Source::id))
     }
 
     async fn apply(&mut self) -> Result<Duration, MigrationFailure> {
         let nothing = || MigrationFailure::lasting(None, "nothing was found to apply");
         let source = self.found.take().ok_or_else(nothing)?;
-        apply::apply(self, &source).await.map_err(|failure| with_retries(failure, &source))
+        let applied = apply::apply(self, &source).await.map_err(|failure| with_retries(failure, &source));
+        match &applied {
+            Ok(_) => self.tell(&source).await,
+            Err(failure) => history::remember_failure(&self.store, failure).await,
+        }
+        applied
     }
 
     async fn baseline(&mut self, set: MigrationSet, version: Version) -> Result<u32, MigrationFailure> {
@@ -155,6 +196,13 @@ impl GateSession for Session {
         let known = sources::all(self.store.config().application_dir.as_deref()).await?;
         let history = self.history(None).await?;
         let table = history::table(set, self.schema());
+        let newest = known.iter().filter(|source| source.set == set).map(Source::version).max();
+        if newest.is_none_or(|newest| newest < version) {
+            let newest =
+                newest.map_or_else(|| "there are none".to_owned(), |newest| format!("the newest is {newest}"));
+            let reason = format!("no migration of the {set}'s has this version or a newer one ({newest})");
+            return Err(MigrationFailure::lasting(Some((set, version)), reason));
+        }
         let mut marked = 0;
         for source in known.iter().filter(|source| source.set == set && source.version() <= version) {
             if !history.contains_key(&source.id()) {
@@ -190,57 +238,34 @@ impl GateSession for Session {
     }
 }
 
-/// The first migration that is not applied, after a check that those that are stand as we know them.
-fn next<'a>(known: &'a [Source], history: &History) -> Result<Option<&'a Source>, MigrationFailure> {
-    let records = history::compare(known, history);
-    for record in &records {
-        use crate::domain::migration::MigrationState::{Applied, Drifted, Incompatible, Missing, Newer, Pending};
-        let id = Some((record.set, record.version));
-        match record.state {
-            Applied | Newer | Pending => {}
-            Drifted => return Err(MigrationFailure::lasting(id, record.detail.as_deref().unwrap_or_default())),
-            Missing => {
-                return Err(MigrationFailure::lasting(
-                    id,
-                    format!("it was applied, and its file ({}) is missing", record.description),
-                ));
-            }
-            Incompatible => {
-                return Err(MigrationFailure::lasting(
-                    id,
-                    "it was applied by a newer release and is not marked compatible: deploy that release",
-                ));
-            }
+/// The first migration of `set` that is not applied, after a check that those that are stand as we know them.
+fn next<'a>(
+    known: &'a [Source],
+    history: &History,
+    set: MigrationSet,
+) -> Result<Option<&'a Source>, MigrationFailure> {
+    for record in history::compare(known, history).iter().filter(|record| record.set == set) {
+        if let Some(fault) = fault(record) {
+            return Err(MigrationFailure::lasting(Some((record.set, record.version)), fault));
         }
     }
     Ok(known.iter().find(|source| !history.contains_key(&source.id())))
 }
 
+/// What has to be mended by a human before anything is applied.
+fn fault(record: &MigrationRecord) -> Option<String> {
+    match record.state {
+        MigrationState::Applied | MigrationState::Newer | MigrationState::Pending => None,
+        MigrationState::Drifted | MigrationState::Missing | MigrationState::Incompatible => record.detail.clone(),
+    }
+}
+
 fn with_retries(failure: MigrationFailure, source: &Source) -> MigrationFailure {
-    MigrationFailure { retries: source.header.retries.or(failure.retries), ..failure }
+    MigrationFailure { retries: failure.retries.or(source.header.retries), ..failure }
 }
 
 /// Nothing but what a pooler lets through: the rest is set when the session has been proved to be one.
 fn connect_options(direct: &ConnectOptions, app: &str) -> PgConnectOptions {
     // A migration is slow by nature, and its text may be long: nobody wants it in the log.
     direct.0.clone().application_name(app).extra_float_digits(None).disable_statement_logging()
-}
-
-/// Timeouts, a server that notices a dead client within seconds, also one whose host is gone.
-async fn configure(connection: &mut PgConnection, config: &StoreConfig) -> Result<(), sqlx::Error> {
-    for (name, value) in [
-        ("statement_timeout", apply::setting(config.migration_statement_timeout)),
-        ("lock_timeout", apply::setting(config.migration_lock_timeout)),
-        ("idle_in_transaction_session_timeout", "60s".to_owned()),
-        ("client_connection_check_interval", "1s".to_owned()),
-        ("tcp_keepalives_idle", "10".to_owned()),
-        ("tcp_keepalives_interval", "5".to_owned()),
-        ("tcp_keepalives_count", "3".to_owned()),
-        ("tcp_user_timeout", "20s".to_owned()),
-    ] {
-        // A setting that this server does not have is left alone.
-        let set = "select set_config(name, $2, false) from pg_settings where name = $1";
-        sqlx::query(set).bind(name).bind(value).execute(&mut *connection).await?;
-    }
-    Ok(())
 }

@@ -36,16 +36,26 @@ pub(super) fn our_versions() -> impl Iterator<Item = Version> {
     OURS.iter().map(|migration| migration.version)
 }
 
-/// Ours, then the application's, each in order of version.
+/// In order of version.
+pub(super) fn ours() -> Result<Vec<Source>, MigrationFailure> {
+    of_set(MigrationSet::Callspool, OURS.iter())
+}
+
+/// Those in `dir`, in order of version.
+pub(super) async fn application(dir: &Path) -> Result<Vec<Source>, MigrationFailure> {
+    let migrator = Migrator::new(dir).await.map_err(|error| {
+        // The message may name the folder; a log names files only.
+        let text = error.to_string().replace(&dir.display().to_string(), "MIGRATIONS_DIR");
+        MigrationFailure::lasting(None, format!("the application's migrations cannot be read: {text}"))
+    })?;
+    of_set(MigrationSet::Application, migrator.iter())
+}
+
+/// Ours, then the application's.
 pub(super) async fn all(application_dir: Option<&Path>) -> Result<Vec<Source>, MigrationFailure> {
-    let mut sources = of_set(MigrationSet::Callspool, OURS.iter())?;
+    let mut sources = ours()?;
     if let Some(dir) = application_dir {
-        let migrator = Migrator::new(dir).await.map_err(|error| {
-            // The message may name the folder; a log names files only.
-            let text = error.to_string().replace(&dir.display().to_string(), "MIGRATIONS_DIR");
-            MigrationFailure::lasting(None, format!("the application's migrations cannot be read: {text}"))
-        })?;
-        sources.extend(of_set(MigrationSet::Application, migrator.iter())?);
+        sources.extend(application(dir).await?);
     }
     Ok(sources)
 }
