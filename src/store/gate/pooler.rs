@@ -3,66 +3,91 @@
 //!
 //! The check does not guess from names or ports. Our connection marks its session. Then other connections by the same
 //! address each hold a transaction open, so that a pooler which shares sessions has to give away the idle, marked one.
-//! When ours afterwards meets a session without its mark, or none at all, sessions are shared.
+//! When one of them meets our mark, or ours afterwards a session without it, sessions are shared. Nothing else proves
+//! it: an answer that does not come may be a busy server, and then the connection is tried again later.
 
 use crate::domain::migration::MigrationFailure;
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, postgres::PgConnectOptions};
 use std::time::Duration;
 
 /// Other connections: a pooler hands out the session that was idle last, so one is enough, were nobody else there.
 const OTHERS: usize = 3;
-/// A session of our own answers at once; in a pool that is used up, ours would wait for the others' transactions.
+/// How often ours is asked for its mark: in a busy pool it may meet the marked session by chance.
+const ASKS: usize = 4;
+/// In a pool that is used up, a connection waits for the others' transactions.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// `connection` was opened with `options`.
+/// `connection` was opened with `options`. Simple queries only: a prepared statement may be lost in such a pool before
+/// it runs.
 pub(super) async fn refuse_shared_sessions(
     connection: &mut PgConnection,
     options: &PgConnectOptions,
 ) -> Result<(), sqlx::Error> {
     let mark = format!("{:032x}", rand::random::<u128>());
-    let setting = "select set_config('callspool.session', $1, false)";
-    sqlx::query(setting).bind(&mark).persistent(false).execute(&mut *connection).await?;
+    connection.execute(AssertSqlSafe(format!("set callspool.session = '{mark}'"))).await?;
     let mut others = Vec::with_capacity(OTHERS);
-    for _ in 0..OTHERS {
-        let mut other = PgConnection::connect_with(options).await?;
-        let began = tokio::time::timeout(PATIENCE, sqlx::raw_sql("begin; select 1").execute(&mut other)).await;
-        // One that does not begin waits for a session: there are fewer than connections.
-        let waits = began.is_err();
-        if let Ok(began) = began {
-            began?;
-        }
-        others.push(other);
-        if waits {
-            break;
-        }
-    }
-    let asked = sqlx::raw_sql("select coalesce(current_setting('callspool.session', true), '')");
-    let answer = tokio::time::timeout(PATIENCE, sqlx::Executor::fetch_one(&mut *connection, asked)).await;
-    let ours = match answer {
-        Ok(row) => sqlx::Row::try_get::<String, _>(&row?, 0)? == mark,
-        Err(_) => false,
-    };
+    let shared = meet(connection, &mark, options, &mut others).await;
     for other in others {
         // Closing ends the transaction, which did nothing.
         let _ = tokio::time::timeout(PATIENCE, other.close()).await;
     }
-    if ours { Ok(()) } else { Err(shared()) }
+    if shared? { Err(sqlx::Error::Configuration(Box::new(Shared))) } else { Ok(()) }
+}
+
+/// Whether sessions are shared for certain.
+async fn meet(
+    connection: &mut PgConnection,
+    mark: &str,
+    options: &PgConnectOptions,
+    others: &mut Vec<PgConnection>,
+) -> Result<bool, sqlx::Error> {
+    for _ in 0..OTHERS {
+        let mut other = PgConnection::connect_with(options).await?;
+        let began = tokio::time::timeout(PATIENCE, async {
+            other.execute("begin").await?;
+            mark_of(&mut other).await
+        });
+        let began = began.await;
+        others.push(other);
+        match began {
+            Ok(met) => {
+                if met? == mark {
+                    return Ok(true);
+                }
+            }
+            // There are fewer sessions than connections; that is so in session mode, too.
+            Err(_) => break,
+        }
+    }
+    let asks = async {
+        for _ in 0..ASKS {
+            if mark_of(connection).await? != mark {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    let slow = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+    tokio::time::timeout(PATIENCE, asks).await.unwrap_or_else(slow)
+}
+
+async fn mark_of(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    let asked = "select coalesce(current_setting('callspool.session', true), '')";
+    connection.fetch_one(sqlx::raw_sql(asked)).await?.try_get(0)
 }
 
 /// Carried as the driver's own kind of error, so that one path maps them all.
-fn shared() -> sqlx::Error {
-    sqlx::Error::Configuration(Box::new(Shared))
-}
-
 #[derive(Debug, thiserror::Error)]
 #[error("sessions are shared")]
 struct Shared;
 
-/// A failure in words, where `error` tells of a pooler: by our own check, or by a start-up that a pooler refuses.
+/// A failure in words, where `error` tells of a pooler: by our own check, by a start-up that a pooler refuses, or by
+/// one that allows no transactions at all.
 pub(super) fn told(error: &sqlx::Error) -> Option<MigrationFailure> {
     let ours = matches!(error, sqlx::Error::Configuration(inner) if inner.is::<Shared>());
     let theirs = error.as_database_error().is_some_and(|answer| {
-        answer.message().starts_with("unsupported startup parameter") || answer.message().contains("pgbouncer")
+        let message = answer.message();
+        message.starts_with("unsupported startup parameter") || message.contains("statement pooling mode")
     });
     (ours || theirs).then(|| {
         MigrationFailure::lasting(
