@@ -2,6 +2,7 @@
 
 pub mod backfills;
 pub mod command;
+pub mod gate;
 pub mod http;
 pub mod postgres;
 pub mod process;

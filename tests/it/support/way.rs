@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::{
     io::copy_bidirectional,
     net::{UnixListener, UnixStream},
+    sync::watch,
     task::{AbortHandle, JoinSet},
 };
 
@@ -19,6 +20,8 @@ pub struct Way {
     dir: TempDir,
     server: PathBuf,
     passing: Mutex<Option<AbortHandle>>,
+    /// Connections that were made before its last change pass nothing any more, and are not closed.
+    silenced: watch::Sender<()>,
 }
 
 impl Way {
@@ -27,7 +30,12 @@ impl Way {
         let (address, folder) = database.url.split_once("host=").unwrap();
         let dir = tempfile::tempdir().unwrap();
         let url = format!("{address}host={}", dir.path().display());
-        let way = Self { dir, server: Path::new(folder).join(SOCKET), passing: Mutex::new(None) };
+        let way = Self {
+            dir,
+            server: Path::new(folder).join(SOCKET),
+            passing: Mutex::new(None),
+            silenced: watch::Sender::new(()),
+        };
         way.mend();
         (way, Database { url })
     }
@@ -39,16 +47,24 @@ impl Way {
         self.passing.lock().unwrap().take().unwrap().abort();
     }
 
+    /// Every connection stays and passes nothing more; new ones work.
+    pub fn fall_silent(&self) {
+        self.silenced.send_replace(());
+    }
+
     pub fn mend(&self) {
         let listener = UnixListener::bind(self.dir.path().join(SOCKET)).unwrap();
-        let server = self.server.clone();
+        let (server, silenced) = (self.server.clone(), self.silenced.subscribe());
         let passing = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((mut client, _)) = listener.accept().await {
-                let server = server.clone();
+                let (server, mut silenced) = (server.clone(), silenced.clone());
+                silenced.mark_unchanged();
                 connections.spawn(async move {
-                    if let Ok(mut server) = UnixStream::connect(server).await {
-                        let _ = copy_bidirectional(&mut client, &mut server).await;
+                    let Ok(mut server) = UnixStream::connect(server).await else { return };
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut server) => {}
+                        Ok(()) = silenced.changed() => std::future::pending().await,
                     }
                 });
             }
