@@ -37,6 +37,8 @@ test-after-setup:
 test-all: test ## Everything that make test runs, and the heavier parts
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib
+	@sh .ci/setup.sh heavy
+	cargo test --locked $(FEATURES) --test heavy
 	cargo bench --locked --bench pure -- --test
 	sh .ci/audit.sh
 

@@ -1,5 +1,7 @@
 #!/bin/sh
 # Installs what `make demo` and `make test` need and this machine lacks: a C linker, and PostgreSQL's server binaries.
+# `setup.sh heavy` also gets what the heavy tests need: PgBouncer, always by unpacking it, since its package would start
+# a service.
 #
 # As root (or with a sudo that asks for nothing) by apt-get, without the cluster that Debian's package would make.
 # As anybody else the packages are unpacked below .callspool/, and nothing of the system changes.
@@ -46,20 +48,27 @@ install_postgres() {
     as_root rm -f "$dropin"
 }
 
-# apt-get with lists and archives of its own needs no rights; it names every package that this machine lacks.
-unpack_postgres() {
-    say "unpacking PostgreSQL's server binaries into $private (no right to install packages)"
+# unpack PACKAGE: with what it needs and this machine lacks. apt-get with lists and archives of its own needs no rights.
+# The package `postgresql` stands for that of the newest server, since it brings nothing itself.
+unpack() {
+    package=$1
+    say "unpacking $package into $private"
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { say "no apt-get here: install $package"; return 1; }
     apt="$PWD/$private/apt"
     mkdir -p "$apt/lists/partial" "$apt/archives/partial"
     set -- -o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt" -o "Dir::Cache::archives=$apt/archives" \
         -o Debug::NoLocking=true -o APT::Sandbox::User=
     apt-get "$@" update -qq
-    server=$(newest_server "$@")
-    [ -n "$server" ] || { say "Debian's lists name no PostgreSQL"; return 1; }
-    packages=$(apt-get "$@" install --print-uris -y -qq --no-install-recommends "$server" | sed "s/^'[^']*' \([^_ ]*\)_.*/\1/")
+    [ "$package" != postgresql ] || package=$(newest_server "$@")
+    [ -n "$package" ] || { say "Debian's lists name no PostgreSQL"; return 1; }
+    packages=$(apt-get "$@" install --print-uris -y -qq --no-install-recommends "$package" | sed "s/^'[^']*' \([^_ ]*\)_.*/\1/")
     (cd "$apt/archives" && apt-get "$@" download -qq $packages)
     for deb in "$apt"/archives/*.deb; do dpkg-deb -x "$deb" "$private"; done
     rm -rf "$apt"
+}
+
+have_pgbouncer() {
+    command -v pgbouncer >/dev/null || [ -x "$private/usr/sbin/pgbouncer" ]
 }
 
 if ! command -v cc >/dev/null; then
@@ -71,11 +80,14 @@ if ! have_postgres; then
     if may_install; then
         install_postgres
     elif command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
-        unpack_postgres
+        unpack postgresql
     else
         say "PostgreSQL's server binaries are needed. Fedora: dnf install postgresql-server; macOS: brew install postgresql"
         exit 1
     fi
+fi
+if [ "${1:-}" = heavy ] && ! have_pgbouncer; then
+    unpack pgbouncer
 fi
 if ! command -v cargo >/dev/null; then
     say "Rust is needed: https://rustup.rs"

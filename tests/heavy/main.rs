@@ -1,0 +1,14 @@
+//! What needs more than a PostgreSQL: a pooler, and clusters that are restarted. Not part of `cargo test`;
+//! `sh .ci/setup.sh heavy` gets what is needed, and `cargo test --test heavy` runs it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+#[path = "../it/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the other tests")]
+mod support;
+
+mod cluster;
+mod pgbouncer;
+
+mod gate_pooler;
+mod gate_restart;
