@@ -6,9 +6,9 @@ tools=${CARGO_TARGET_DIR:-target}/tools
 deny=$tools/bin/cargo-deny
 [ -x "$deny" ] || cargo install --quiet --locked --root "$tools" cargo-deny
 
-"$deny" --all-features check --config .ci/deny.toml bans licenses sources
-if "$deny" --all-features fetch --config .ci/deny.toml db >/dev/null 2>&1; then
-    "$deny" --all-features check --config .ci/deny.toml advisories
+"$deny" --all-features --config .ci/deny.toml check bans licenses sources
+if "$deny" --all-features --config .ci/deny.toml fetch db >/dev/null 2>&1; then
+    "$deny" --all-features --config .ci/deny.toml check advisories
 else
     echo "audit: the database of known vulnerabilities cannot be reached from here; it was not asked" >&2
 fi

@@ -86,8 +86,9 @@ impl MigrationActor {
             (Ok((versions, false)), None) => format!("{versions}; no process with RUN_MIGRATIONS=1 is alive"),
             (Err(error), None) => error.to_string(),
         };
+        // First what is asked, then what is told: whoever reads the line finds `/readyz` saying the same.
+        self.deps.obstacle.set(Some(obstacle.clone()));
         self.say(&obstacle, seen.map(|(versions, _)| versions).ok());
-        self.deps.obstacle.set(Some(obstacle));
         let wait = self.schema.wait;
         self.schema.wait = (wait * 2).min(LOOK_MAX);
         self.schema.timer = Some(self.child.run_later(ctx, wait, Self::look));
