@@ -3,7 +3,7 @@
 use super::{Running, io_runtime, log_to, start, stop_on_signals};
 use crate::{
     adapters::{embedded_postgres::EmbeddedPostgres, storage::folder},
-    demo::{Caller, Credentials, Report, Scenario, SimulatedTwilio, Watch},
+    demo::{Caller, Credentials, Recording, Report, Scenario, SimulatedTwilio, Watch},
     domain::{
         faults::Faults,
         ids::{AccountSid, SidForm},
@@ -23,6 +23,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tokio::runtime::Handle;
 
 /// Everything of the demo lies here, below the working folder.
 const DIR: &str = ".callspool/demo";
@@ -50,77 +51,128 @@ pub fn demo(options: &DemoOptions) -> anyhow::Result<()> {
     let io = io_runtime()?;
     let begun = Instant::now();
     let mut settings = settings(&twilio, &credentials)?;
-    let telemetry = log_to(&settings.log, Stdout::Quiet)?;
+    // Kept until the database is stopped too.
+    let _telemetry = log_to(&settings.log, Stdout::Quiet)?;
     let embedded = io.block_on(EmbeddedPostgres::start(&settings.database.embedded_dir))?;
-    settings.database.url = Some(SecretString::from(io.block_on(embedded.database("callspool_demo"))?));
-    let max_slots = u32::try_from(settings.queue.default_max_slots).unwrap_or(0);
-    let files = folder(&settings.storage.url).context("the demo stores files")?;
-    let (database_after, log_dir) = (begun.elapsed(), settings.log.dir.clone());
-
-    let running = start(settings, &io)?;
-    stop_on_signals(&io, &running);
-    let target = format!("http://{}", running.address);
-    let caller = io.block_on(async { Caller::new(target.clone(), credentials, sign) })?;
-    io.block_on(caller.wait_until_ready());
-    say(&format!(
-        "PostgreSQL is up after {} ms, callspool is ready at {target} after {} ms",
-        database_after.as_millis(),
-        begun.elapsed().as_millis()
-    ))?;
-    let again = if scenario.resumed { "going on with the interrupted demo: " } else { "" };
-    say(&format!(
-        "{again}{} recordings of {} businesses; business 1 is noisy and calls first",
-        recordings.len(),
-        scenario.business_count()
-    ))?;
-
-    let mut watch = Watch::new(files.clone(), recordings.clone());
-    let reporting = io.spawn({
-        let (twilio, recordings) = (twilio.clone(), recordings.clone());
-        async move { caller.report_all(&twilio, &recordings).await }
+    let made = io.block_on(embedded.database("callspool_demo"));
+    let shown = made.map_err(anyhow::Error::from).and_then(|url| {
+        settings.database.url = Some(SecretString::from(url));
+        let show = Show { options, scenario: &scenario, recordings: &recordings, twilio: &twilio, begun };
+        show.run(settings, credentials, &io)
     });
-    let end = show_progress(&mut watch, recordings.len(), &running)?;
-    let reported = match end {
-        End::AllStored => io.block_on(reporting)?.map_err(anyhow::Error::msg)?,
-        End::Interrupted | End::Stalled => {
-            reporting.abort();
-            HashMap::new()
-        }
-    };
-    if end == End::AllStored {
-        io.block_on(queue_is_empty(&running))?;
-    }
-    if end == End::Interrupted {
-        running.join()?;
-        io.block_on(embedded.stop());
-        bail!("interrupted; the next demo goes on with this one");
-    }
-
-    let report = Report::make(&files, &recordings, &twilio, &reported, max_slots);
-    say(&format!("\n{}\n", report.table(max_slots)))?;
-    say(&format!("The provider misbehaved: {}. The log has it all, for example:", report.moods()))?;
-    let logs = log_dir.display();
-    for marker in ["WORKER_PICKED", "WORKER_JOB_FAILED", "ACTOR_DOWN", "WORKER_RELEASE_SLOT"] {
-        say(&format!("  grep -h {marker} {logs}/*"))?;
-    }
-    say(&format!("Files: {}", files.display()))?;
-    if options.keep && end == End::AllStored {
-        say(&format!("\nStaying up at {target}, for example {target}/readyz. Ctrl-C ends it."))?;
-    } else {
-        running.stop();
-    }
-    running.join()?;
+    // Also when the show ended early: nobody else would stop it.
     io.block_on(embedded.stop());
-    drop(telemetry);
-    for fault in &report.faults {
-        say(&format!("FAULT {fault}"))?;
-    }
-    if !report.faults.is_empty() {
-        bail!("not every recording is stored and verified; the next demo goes on with this one");
-    }
+    shown?;
     scenario.close()?;
     say(&format!("{} recordings stored and verified", recordings.len()))?;
     Ok(())
+}
+
+/// What is shown, while the database is up.
+struct Show<'a> {
+    options: &'a DemoOptions,
+    scenario: &'a Scenario,
+    recordings: &'a [Recording],
+    twilio: &'a SimulatedTwilio,
+    begun: Instant,
+}
+
+impl Show<'_> {
+    fn run(&self, settings: Settings, credentials: Credentials, io: &Handle) -> anyhow::Result<()> {
+        let max_slots = u32::try_from(settings.queue.default_max_slots).unwrap_or(0);
+        let files = folder(&settings.storage.url).context("the demo stores files")?;
+        let (database_after, log_dir) = (self.begun.elapsed(), settings.log.dir.clone());
+
+        let running = start(settings, io)?;
+        stop_on_signals(io, &running);
+        let target = format!("http://{}", running.address);
+        let caller = io.block_on(async { Caller::new(target.clone(), credentials, sign) })?;
+        match io.block_on(ready(&caller, &running)) {
+            Ready::Yes => {}
+            Ready::Ended => return interrupted(running),
+            Ready::No(reasons) => {
+                running.stop();
+                running.join()?;
+                bail!("callspool does not become ready: {reasons}; its log lies in {}", log_dir.display());
+            }
+        }
+        say(&format!(
+            "PostgreSQL is up after {} ms, callspool is ready at {target} after {} ms",
+            database_after.as_millis(),
+            self.begun.elapsed().as_millis()
+        ))?;
+        let again = if self.scenario.resumed { "going on with the interrupted demo: " } else { "" };
+        let panic = if cfg!(feature = "faults") { "; one worker is made to panic on the way" } else { "" };
+        say(&format!(
+            "{again}{} recordings of {} businesses; business 1 is noisy and calls first{panic}",
+            self.recordings.len(),
+            self.scenario.business_count()
+        ))?;
+
+        let mut watch = Watch::new(files.clone(), self.recordings.to_vec());
+        let reporting = io.spawn({
+            let (twilio, recordings) = (self.twilio.clone(), self.recordings.to_vec());
+            async move { caller.report_all(&twilio, &recordings).await }
+        });
+        let end = show_progress(&mut watch, self.recordings.len(), &running)?;
+        let reported = match end {
+            End::AllStored => io.block_on(reporting)?.map_err(anyhow::Error::msg)?,
+            End::Interrupted | End::Stalled => {
+                reporting.abort();
+                HashMap::new()
+            }
+        };
+        if end == End::AllStored {
+            io.block_on(queue_is_empty(&running))?;
+        }
+        if end == End::Interrupted {
+            return interrupted(running);
+        }
+
+        let report = Report::make(&files, self.recordings, self.twilio, &reported, max_slots);
+        say(&format!("\n{}\n", report.table(max_slots)))?;
+        say(&format!("The provider misbehaved: {}. The log has it all, for example:", report.moods()))?;
+        let logs = log_dir.display();
+        for marker in ["WORKER_PICKED", "WORKER_JOB_FAILED", "ACTOR_DOWN", "WORKER_RELEASE_SLOT"] {
+            say(&format!("  grep -h {marker} {logs}/*"))?;
+        }
+        say(&format!("Files: {}", files.display()))?;
+        if self.options.keep && end == End::AllStored {
+            say(&format!("\nStaying up at {target}, for example {target}/readyz. Ctrl-C ends it."))?;
+        } else {
+            running.stop();
+        }
+        running.join()?;
+        for fault in &report.faults {
+            say(&format!("FAULT {fault}"))?;
+        }
+        if !report.faults.is_empty() {
+            bail!("not every recording is stored and verified; the next demo goes on with this one");
+        }
+        Ok(())
+    }
+}
+
+/// A signal came: what is begun is on disk and in the database.
+fn interrupted(running: Running) -> anyhow::Result<()> {
+    running.join()?;
+    bail!("interrupted; the next demo goes on with this one")
+}
+
+enum Ready {
+    Yes,
+    /// A signal ended the process under show before.
+    Ended,
+    /// What it says against itself after all this time.
+    No(String),
+}
+
+async fn ready(caller: &Caller, running: &Running) -> Ready {
+    tokio::select! {
+        () = caller.wait_until_ready() => Ready::Yes,
+        () = running.ended() => Ready::Ended,
+        () = tokio::time::sleep(PATIENCE) => Ready::No(caller.readiness().await),
+    }
 }
 
 fn credentials(scenario: &Scenario) -> anyhow::Result<Credentials> {

@@ -143,6 +143,11 @@ impl Running {
         !self.ends.said.is_cancelled()
     }
 
+    /// Waits until it is said how the process ends.
+    pub async fn ended(&self) {
+        self.ends.said.cancelled().await;
+    }
+
     /// Waits for the end of the process's tree, or for whoever ends it by force, and says with which exit code. Blocks:
     /// call it off the runtimes.
     pub fn join(self) -> anyhow::Result<i32> {
@@ -199,6 +204,11 @@ pub fn start(settings: Settings, io: &Handle) -> anyhow::Result<Running> {
         return Err(ended.err().unwrap_or_else(|| anyhow::anyhow!("the process ended before it had started")));
     };
     tracing::info!(%address, %instance, "callspool has started");
+    if without_credentials {
+        tracing::warn!(
+            "no TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: webhooks are refused, media is asked for without"
+        );
+    }
     Ok(Running { address, instance, store, supervisor, shutdown, end, ends, grace })
 }
 

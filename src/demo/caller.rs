@@ -43,6 +43,12 @@ impl Caller {
         }
     }
 
+    /// What the process says of its readiness, in its own words.
+    pub async fn readiness(&self) -> String {
+        let answer = async { self.client.get(format!("{}/readyz", self.target)).send().await?.text().await };
+        answer.await.unwrap_or_else(|_| "it does not answer".to_owned())
+    }
+
     /// Reports every recording; returns when each was reported, by call.
     pub async fn report_all(
         &self,

@@ -1,6 +1,12 @@
 //! `callspool demo`, as a stranger runs it.
 
-use crate::support::within_patience;
+use crate::support::{eventually, within_patience};
+use callspool::adapters::embedded_postgres::EmbeddedPostgres;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use sqlx::{Connection, Executor, PgConnection};
 use std::{path::Path, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -59,4 +65,35 @@ async fn a_demo_that_is_killed_in_the_middle_loses_nothing() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("going on with the interrupted demo: 150 recordings"), "{text}");
     assert!(text.contains("150 recordings stored and verified"), "{text}");
+}
+
+/// Somebody holds the migration lock, so the schema never fits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_that_is_stopped_before_it_is_ready_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let postgres = EmbeddedPostgres::start(&folder.path().join(".callspool")).await.unwrap();
+    let url = postgres.database("callspool_demo").await.unwrap();
+    let mut holder = PgConnection::connect(&url).await.unwrap();
+    holder.execute("select pg_advisory_lock(1234567890)").await.unwrap();
+    let demo = demo(folder.path(), 10);
+    let logs = folder.path().join(".callspool/demo/logs");
+    eventually("a demo that waits for the lock", async || {
+        (logs.exists() && log(folder.path()).contains("MIGRATION_LOCK_WAITING")).then_some(())
+    })
+    .await;
+    kill(Pid::from_raw(demo.id().unwrap().cast_signed()), Signal::SIGINT).unwrap();
+    let (code, text) = output(demo).await;
+    assert!(code == Some(1) && text.contains("interrupted; the next demo goes on"), "{code:?} {text}");
+    drop(holder);
+    postgres.stop().await;
+}
+
+/// As `head` does: it has seen enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_whose_output_nobody_reads_leaves_no_server_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = demo(folder.path(), 10);
+    drop(demo.stdout.take());
+    output(demo).await;
+    assert!(!folder.path().join(".callspool/data/postmaster.pid").exists());
 }
