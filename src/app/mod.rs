@@ -25,7 +25,7 @@ use crate::{
         supervision::{Shutdown, Supervisor},
     },
     domain::ids::InstanceId,
-    settings::{LogFormat, LogSettings, Rotation, Settings},
+    settings::{LogFormat, LogSettings, Role, Rotation, Settings},
     store::{Store, StoreConfig},
     telemetry::{self, LogConfig, Stdout, TelemetryGuard},
 };
@@ -173,6 +173,8 @@ pub fn start(settings: Settings, io: &Handle) -> anyhow::Result<Running> {
     let store = io.block_on(async { store(&settings, instance) })?;
     let grace = settings.shutdown.grace;
     let bind = settings.http.bind;
+    let needs_credentials = settings.roles.has(Role::Webhooks) || settings.roles.has(Role::Worker);
+    let without_credentials = needs_credentials && settings.twilio.auth_token.is_none();
     // Bound here and not in the actor: an address that is taken is an error of the start, and a restart of the actor
     // refuses no connection.
     let listener =

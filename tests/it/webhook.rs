@@ -75,6 +75,9 @@ async fn a_callback_that_is_not_the_providers_is_refused_and_leaves_nothing() {
 async fn without_a_token_no_callback_can_be_checked_and_each_is_refused() {
     let database = Database::migrated().await;
     let process = Setup::new(&database).run().await;
+    let says =
+        |line: &serde_json::Value| line["message"].to_string().contains("TWILIO_AUTH_TOKEN: webhooks are refused");
+    process.line("what is missing, at the start", says).await;
     for callback in [Callback::completed(1), Callback::completed(1).token("")] {
         let answer = callback.send(&process).await;
         assert_eq!((answer.status, answer.problem().as_str()), (403, "signature"), "{answer:?}");
