@@ -12,6 +12,8 @@ pub struct Event {
     pub icon: &'static str,
     pub fields: &'static [&'static str],
     pub when: &'static str,
+    /// Its text stands at the end of the line: it says something that the fields do not.
+    pub speaks: bool,
 }
 
 const fn event(
@@ -20,7 +22,7 @@ const fn event(
     fields: &'static [&'static str],
     when: &'static str,
 ) -> Event {
-    Event { marker, icon, fields, when }
+    Event { marker, icon, fields, when, speaks: false }
 }
 
 pub const ALL: &[Event] = &[
@@ -28,7 +30,7 @@ pub const ALL: &[Event] = &[
         "📥",
         "ENQUEUE",
         &["job_type", "call_sid", "business_id", "deduplicated"],
-        "a job was committed, or was there already",
+        "a route committed a job, or it was there already",
     ),
     event(
         "🎯",
@@ -84,12 +86,15 @@ pub const ALL: &[Event] = &[
     ),
     event("", "MIGRATION_APPLIED", &["version", "ms"], "one migration is applied"),
     event("", "MIGRATION_DONE", &["applied", "version"], "nothing is left to apply"),
-    event(
-        "✅",
-        "MIGRATION_SKIPPED",
-        &["reason"],
-        "this process does not migrate, which is safe: reason is disabled or lock_timeout",
-    ),
+    Event {
+        speaks: true,
+        ..event(
+            "✅",
+            "MIGRATION_SKIPPED",
+            &["reason"],
+            "this process does not migrate, which is safe, as the line says: reason is disabled or lock_timeout",
+        )
+    },
     event(
         "❌",
         "MIGRATION_FAILED",
@@ -141,7 +146,7 @@ pub fn find(marker: &str) -> Option<&'static Event> {
 /// The README's table.
 pub fn markdown_table() -> String {
     let mut table = String::from("| marker | fields | written when |\n|---|---|---|\n");
-    for Event { marker, icon, fields, when } in ALL {
+    for Event { marker, icon, fields, when, .. } in ALL {
         let icon = if icon.is_empty() { String::new() } else { format!("{icon} ") };
         // Writing to a String does not fail.
         let _ = writeln!(table, "| {icon}`{marker}` | {} | {when} |", fields.join(" "));

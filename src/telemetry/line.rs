@@ -97,6 +97,9 @@ impl Fields {
             line.push('=');
             line.push_str(&shown(value));
         }
+        if event.is_some_and(|event| event.speaks) {
+            line.extend([" (", self.text.as_str(), ")"]);
+        }
         line
     }
 
@@ -223,6 +226,15 @@ mod tests {
         let line = written(Lines::pretty(false), pick);
         let expected = "INFO 🎯 [WORKER_PICKED] job_type=download_only call_sid=CA123 business_id=42 attempt=1 extra=\"two words\"\n";
         assert!(line.ends_with(expected), "{line}");
+    }
+
+    #[test]
+    fn a_process_that_does_not_migrate_says_that_this_is_safe() {
+        let skip = || tracing::info!(marker = "MIGRATION_SKIPPED", reason = "disabled", "this is safe");
+        let line = written(Lines::pretty(false), skip);
+        assert!(line.ends_with("✅ [MIGRATION_SKIPPED] reason=disabled (this is safe)\n"), "{line}");
+        let json: Value = serde_json::from_str(&written(Lines::json(), skip)).unwrap();
+        assert_eq!(json["message"], "✅ [MIGRATION_SKIPPED] reason=disabled (this is safe)");
     }
 
     #[test]
