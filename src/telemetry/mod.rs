@@ -12,9 +12,13 @@ pub use panic_hook::install as install_panic_hook;
 use line::Lines;
 use std::{
     fs::DirBuilder,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     os::unix::fs::DirBuilderExt,
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tracing_appender::{
     non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard},
@@ -67,13 +71,13 @@ pub enum TelemetryError {
 #[must_use = "dropped at once it loses the log"]
 pub struct TelemetryGuard {
     _workers: Vec<WorkerGuard>,
-    dropped: Vec<ErrorCounter>,
+    lost: Vec<Lost>,
 }
 
 impl TelemetryGuard {
-    /// Lines lost because a buffer was full.
+    /// Lines lost because a buffer or the disk was full.
     pub fn dropped_lines(&self) -> usize {
-        self.dropped.iter().map(ErrorCounter::dropped_lines).sum()
+        self.lost.iter().map(Lost::lines).sum()
     }
 }
 
@@ -92,9 +96,8 @@ pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
         .max_log_files(config.keep_files)
         .build(&config.dir)
         .map_err(|error| unusable(io_kind(&error)))?;
-    let (file, file_worker) = buffered(files);
-    let (stdout, stdout_worker) = buffered(io::stdout());
-    let dropped = vec![file.error_counter(), stdout.error_counter()];
+    let (file, file_worker, file_lost) = buffered(files);
+    let (stdout, stdout_worker, stdout_lost) = buffered(io::stdout());
     let on_stdout = match config.stdout {
         Stdout::Pretty => Some(Lines::pretty(wants_colour())),
         Stdout::Json => Some(Lines::json()),
@@ -109,7 +112,7 @@ pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
         .with(fmt::layer().event_format(Lines::json()).with_writer(file))
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
-    Ok(TelemetryGuard { _workers: vec![file_worker, stdout_worker], dropped })
+    Ok(TelemetryGuard { _workers: vec![file_worker, stdout_worker], lost: vec![file_lost, stdout_lost] })
 }
 
 /// For a command: `level` and above, on the standard error.
@@ -133,8 +136,51 @@ fn without_secrets(level: &Targets) -> Targets {
 }
 
 /// Lossy: a reader that does not read must not stop the process.
-fn buffered<W: io::Write + Send + 'static>(writer: W) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(BUFFERED_LINES).finish(writer)
+fn buffered<W: Write + Send + 'static>(writer: W) -> (NonBlocking, WorkerGuard, Lost) {
+    let failed = Arc::default();
+    let writer = Counting { writer, failed: Arc::clone(&failed) };
+    let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(BUFFERED_LINES);
+    let (buffer, worker) = builder.finish(writer);
+    let lost = Lost { dropped: buffer.error_counter(), failed };
+    (buffer, worker, lost)
+}
+
+/// Lines that one buffer took and that nobody will read.
+struct Lost {
+    /// It was full.
+    dropped: ErrorCounter,
+    /// They could not be written.
+    failed: Arc<AtomicUsize>,
+}
+
+impl Lost {
+    fn lines(&self) -> usize {
+        self.dropped.dropped_lines() + self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// The buffer's thread passes over what cannot be written, as on a full disk, without a word.
+struct Counting<W> {
+    writer: W,
+    failed: Arc<AtomicUsize>,
+}
+
+impl<W: Write> Write for Counting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.writer.write(bytes);
+        // The rest of a line is given up after its first error, but for one that only asks to try again.
+        if let Err(error) = &written
+            && error.kind() != io::ErrorKind::Interrupted
+            && self.failed.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            let _ = writeln!(io::stderr(), "callspool: log lines are lost: {}", error.kind());
+        }
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
 }
 
 fn wants_colour() -> bool {
@@ -151,7 +197,38 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> io::ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
     use tracing::Level;
+
+    /// Writes when it is let, and then fails.
+    struct Full(Arc<Mutex<()>>);
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            let _let = self.0.lock().unwrap();
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_lost_is_counted_whether_the_buffer_was_full_or_the_disk() {
+        let gate = Arc::new(Mutex::new(()));
+        let (mut buffer, worker, lost) = buffered(Full(Arc::clone(&gate)));
+        let closed = gate.lock().unwrap();
+        let lines = BUFFERED_LINES + 10;
+        for _ in 0..lines {
+            buffer.write_all(b"line\n").unwrap();
+        }
+        // The one that is being written has left the buffer.
+        assert!((9..=10).contains(&lost.lines()), "{}", lost.lines());
+        drop(closed);
+        drop(worker);
+        assert_eq!(lost.lines(), lines);
+    }
 
     #[test]
     fn libraries_that_write_whole_requests_are_kept_short_and_never_made_louder() {

@@ -69,6 +69,21 @@ async fn the_files_lie_in_a_folder_of_their_own_that_others_cannot_enter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn as_many_files_are_kept_as_were_asked_for_and_the_oldest_go() {
+    let setup = Setup::new(&Database::migrated().await).var("CALLSPOOL__LOG__KEEP_FILES", "2");
+    let folder = setup.storage().with_file_name("logs");
+    fs::create_dir(&folder).unwrap();
+    for day in 1..=4 {
+        fs::write(folder.join(format!("callspool.2020-01-0{day}.jsonl")), "{}\n").unwrap();
+    }
+    let _process = ended(setup.run().await).await;
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names.len() == 2 && names[0] == "callspool.2020-01-04.jsonl", "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pretty_lines_are_for_reading_and_without_colour_where_nobody_sees_it() {
     let (database, provider) = (Database::migrated().await, Provider::start());
     let process = Setup::new(&database).provider(&provider).var("CALLSPOOL_LOG_FORMAT", "pretty").start();
