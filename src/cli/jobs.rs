@@ -6,15 +6,16 @@ use super::{
 };
 use crate::{
     app::Session,
-    store::{BusinessId, CallSid, JobBook, JobFilter, JobId, JobState, JobView},
+    store::{AttemptView, BusinessId, CallSid, JobBook, JobFilter, JobId, JobState, JobView},
 };
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 #[derive(Debug, Subcommand)]
 pub enum JobsCommand {
     /// Newest first; the next page goes on with --after
     List(ListArgs),
-    /// One job, whole
+    /// One job, whole, with the attempts that failed
     Show {
         id: i64,
         #[command(flatten)]
@@ -92,15 +93,24 @@ fn show(id: JobId, format: Format, session: &Session) -> anyhow::Result<Exit> {
         output::complain(&format!("there is no job {id}; finished jobs are kept for queue.history_keep"));
         return Ok(Exit::Failed);
     };
+    let attempts = session.io.block_on(session.store.attempts(id))?;
     if format.json {
-        output::json(&job)?;
+        output::json(&Shown { job, attempts })?;
     } else {
-        print(&job)?;
+        print(&job, &attempts)?;
     }
     Ok(Exit::Done)
 }
 
-fn print(job: &JobView) -> anyhow::Result<()> {
+/// A job and how it came to be what it is.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    job: JobView,
+    attempts: Vec<AttemptView>,
+}
+
+fn print(job: &JobView, attempts: &[AttemptView]) -> anyhow::Result<()> {
     let time = |at: Option<chrono::DateTime<chrono::Utc>>| or_dash(at.map(|at| at.to_rfc3339()));
     let rows = [
         ("id", job.id.to_string()),
@@ -121,6 +131,12 @@ fn print(job: &JobView) -> anyhow::Result<()> {
     ];
     for (name, value) in rows {
         output::line(&format!("{name:<14} {value}"))?;
+    }
+    output::line(&format!("{:<14} {} failed", "attempts", attempts.len()))?;
+    for AttemptView { attempt, started_at, ended_at, error, .. } in attempts {
+        let took = (*ended_at - *started_at).num_milliseconds();
+        let (code, message) = (&error.code, &error.message);
+        output::line(&format!("{attempt:>14} {} after {took} ms: {code}: {message}", started_at.to_rfc3339()))?;
     }
     Ok(())
 }

@@ -286,6 +286,17 @@ pub struct JobView {
     pub instance: Option<InstanceId>,
 }
 
+/// An attempt that failed, as an operator sees it. (One that succeeded is the job's own row in the history.)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AttemptView {
+    /// Counts from 1.
+    pub attempt: u16,
+    pub started_at: DateTime<Utc>,
+    pub ended_at: DateTime<Utc>,
+    pub error: LastError,
+    pub instance: InstanceId,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LastError {
     pub code: String,

@@ -7,7 +7,7 @@ use super::{
     backfill::{Backfill, BackfillFile, BackfillName, BackfillStatus, BackfillTrouble, Batch, Verdict},
     failure::Failure,
     ids::{BusinessId, CallSid, InstanceId, JobId},
-    job::{ClaimedJob, Disposition, Enqueued, JobFilter, JobView, NewJob, Settlement},
+    job::{AttemptView, ClaimedJob, Disposition, Enqueued, JobFilter, JobView, NewJob, Settlement},
     lease::{Holder, LeaseId, WorkerLife},
     migration::{
         LockTry, MigrationFailure, MigrationProgress, MigrationRecord, MigrationSet, SchemaVersions, Version,
@@ -44,6 +44,8 @@ pub trait JobBook: Send + Sync {
     /// All or nothing; the answers stand in the order of the jobs.
     async fn enqueue(&self, jobs: &[NewJob]) -> StoreResult<Vec<Enqueued>>;
     async fn job(&self, id: JobId) -> StoreResult<Option<JobView>>;
+    /// The attempts of a job that failed, in their order, as long as the history is kept.
+    async fn attempts(&self, id: JobId) -> StoreResult<Vec<AttemptView>>;
     async fn jobs(&self, filter: &JobFilter) -> StoreResult<Vec<JobView>>;
     /// Tells the fleet that jobs came in. A hint, never the truth: the doorbell's row is.
     async fn ring(&self) -> StoreResult<()>;

@@ -3,11 +3,11 @@
 use super::{
     Store,
     errors::clean_error,
-    rows::{EnqueuedRow, JobRow},
+    rows::{AttemptRow, EnqueuedRow, JobRow},
 };
 use crate::domain::{
     ids::{BusinessId, CallSid, JobId, RecordingSid},
-    job::{Enqueued, JobFilter, JobState, JobView, NewJob},
+    job::{AttemptView, Enqueued, JobFilter, JobState, JobView, NewJob},
     ports::{JobBook, StoreResult},
 };
 use async_trait::async_trait;
@@ -36,6 +36,15 @@ impl JobBook for Store {
             .await
             .map_err(|error| clean_error(&error))?;
         row.map(|row| row.view(self.config().retry.max_attempts)).transpose()
+    }
+
+    async fn attempts(&self, id: JobId) -> StoreResult<Vec<AttemptView>> {
+        let rows: Vec<AttemptRow> = sqlx::query_as(self.sql().attempts.clone())
+            .bind(id.0)
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        Ok(rows.into_iter().map(Into::into).collect())
     }
 
     async fn jobs(&self, filter: &JobFilter) -> StoreResult<Vec<JobView>> {

@@ -22,7 +22,7 @@ pub use crate::domain::{
     backfill::BackfillStatus,
     enqueue_request::EnqueueRequest,
     ids::{BusinessId, CallSid, JobId},
-    job::{Enqueued, JobFilter, JobState, JobView, NewJob},
+    job::{AttemptView, Enqueued, JobFilter, JobState, JobView, NewJob},
     migration::{MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version},
     migration_lint as lint,
     migration_script::application_search_path,

@@ -3,7 +3,7 @@
 
 use crate::domain::{
     ids::{BusinessId, CallSid, InstanceId, JobId, RecordingSid},
-    job::{ClaimedJob, Enqueued, JobView, LastError},
+    job::{AttemptView, ClaimedJob, Enqueued, JobView, LastError},
     lease::{LeaseId, WorkerLife},
     ports::{HeldLease, InstanceInfo, InstanceStatus, StoreError, StoreResult},
 };
@@ -89,6 +89,28 @@ impl JobRow {
             last_error,
             instance: self.instance_id.map(InstanceId),
         })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct AttemptRow {
+    attempt: i16,
+    started_at: DateTime<Utc>,
+    ended_at: DateTime<Utc>,
+    error_code: String,
+    error_message: String,
+    instance_id: Uuid,
+}
+
+impl From<AttemptRow> for AttemptView {
+    fn from(row: AttemptRow) -> Self {
+        Self {
+            attempt: count(row.attempt),
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            error: LastError { code: row.error_code, message: row.error_message },
+            instance: InstanceId(row.instance_id),
+        }
     }
 }
 

@@ -27,6 +27,8 @@ statements! {
     enqueue = "select place, job_id, state, deduplicated from {s}.enqueue_many($1, $2, $3, $4, $5, $6, $7) order by place";
     job = "select * from {s}.job_view where job_id = $1";
     jobs = "select * from {s}.jobs_page($1, $2, $3, $4, $5)";
+    attempts = "select attempt, started_at, ended_at, error_code, error_message, instance_id from {s}.job_attempt
+                 where job_id = $1 order by ended_at, attempt";
     ring = "select pg_notify($1, '')";
     claim = "select * from {s}.claim($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     settle = "select * from {s}.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";

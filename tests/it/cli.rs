@@ -1,6 +1,6 @@
 //! The commands that look, and how every command ends, by the real binary.
 
-use crate::support::{Database, Provider, command::Said, new_job, process::Setup};
+use crate::support::{Answer, Database, Provider, command::Said, new_job, process::Setup, provider::recording};
 use callspool::store::JobBook;
 
 const CANARY: &str = "s3cret-canary";
@@ -62,6 +62,29 @@ async fn jobs_show_shows_one_job_whole() {
     }
     let said = setup.say(&["jobs", "show", "999999"]).await;
     assert!(said.code == 1 && said.err.contains("there is no job 999999"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_show_names_every_attempt_that_failed_with_its_error() {
+    let (database, provider) = (Database::migrated().await, Provider::start());
+    provider.tell(1, [Answer::status(500), Answer::status(429), Answer::Media(recording(1))]);
+    let process = Setup::new(&database).provider(&provider).run().await;
+    process.enqueue(42, 1).await;
+    process.event("WORKER_DOWNLOAD_DONE").await;
+    process.event_number("WORKER_RELEASE_SLOT", 3).await;
+    let setup = Setup::new(&database);
+    let id = ids(&setup.say(&["jobs", "list", "--json"]).await)[0].to_string();
+    let job = setup.say(&["jobs", "show", &id, "--json"]).await.json();
+    let attempts: Vec<_> = job["attempts"].as_array().unwrap().iter().collect();
+    let codes: Vec<_> = attempts.iter().map(|attempt| (&attempt["attempt"], &attempt["error"]["code"])).collect();
+    assert_eq!(codes, [(&1.into(), &"http_status".into()), (&2.into(), &"rate_limited".into())], "{job}");
+    assert_eq!((&job["state"], &job["attempt"]), (&"done".into(), &3.into()), "{job}");
+    let text = setup.say(&["jobs", "show", &id]).await.out;
+    for expected in
+        ["2 failed", "http_status: the provider answered 500", "rate_limited: the provider answered 429"]
+    {
+        assert!(text.contains(expected), "{expected} is not in:\n{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
