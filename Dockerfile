@@ -15,7 +15,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /var/lib/callspool --create-home callspool \
-    && install -d -o callspool -g callspool /var/lib/callspool/recordings /var/log/callspool
+    && install -d -m 0750 -o callspool -g callspool /var/lib/callspool/recordings /var/log/callspool
 COPY --from=build /build/target/release/callspool /usr/local/bin/callspool
 COPY config /etc/callspool
 USER callspool

@@ -51,6 +51,14 @@ impl ObjectStorage {
 }
 
 impl ObjectStorage {
+    /// The folder of one business, closed to others; `object_store` would make an open one. Where this fails, the
+    /// upload says why.
+    async fn make_folder(&self, key: &str) {
+        if let Some(folder) = self.folder.join(key).parent() {
+            let _ = tokio::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder).await;
+        }
+    }
+
     /// What killed attempts at this file have left; `object_store` counts their names up from 1. (An attempt that only
     /// seems to be dead loses its file and fails, and has lost its lease before.)
     async fn remove_leftovers(&self, key: &str) {
@@ -73,6 +81,7 @@ pub fn folder(url: &str) -> Option<PathBuf> {
 impl Storage for ObjectStorage {
     async fn begin(&self, key: &str) -> Result<Box<dyn Upload>, Failure> {
         let path = checked(key)?;
+        self.make_folder(key).await;
         self.remove_leftovers(key).await;
         let upload = self.store.put_multipart(&path).await.map_err(|error| failure(&error))?;
         Ok(Box::new(PartedUpload { upload, gathered: BytesMut::with_capacity(PART) }))
@@ -217,9 +226,12 @@ mod tests {
     fn folders_that_are_made_are_closed_to_others() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        open(&dir.path().join("a/recordings"));
-        let mode = std::fs::metadata(dir.path().join("a/recordings")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o007, 0, "{mode:o}");
+        let storage = open(&dir.path().join("a/recordings"));
+        runtime().block_on(async { storage.begin("42/CA1.mp3").await.map(|_| ()).unwrap() });
+        for folder in ["a/recordings", "a/recordings/42"] {
+            let mode = std::fs::metadata(dir.path().join(folder)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o007, 0, "{folder}: {mode:o}");
+        }
     }
 
     #[test]
