@@ -17,11 +17,15 @@ const NOISY_PERCENT: u32 = 40;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    #[error("the demo's folder {folder}: {source}")]
-    Folder { folder: String, source: io::Error },
+    // No `source`: what prints the chain of causes would say it twice.
+    #[error("the demo's folder {folder}: {cause}")]
+    Folder { folder: String, cause: io::Error },
     #[error("{file} is not what a demo wrote; remove it to begin anew")]
     Unreadable { file: String },
-    #[error("port {port} of the interrupted demo is taken; wait for who has it, or remove {file} to begin anew")]
+    #[error(
+        "another demo runs here, or something else has port {port} of the interrupted one: wait for its end. To begin anew \
+         instead, remove {file}"
+    )]
     PortTaken { port: u16, file: String },
 }
 
@@ -78,7 +82,7 @@ impl Recording {
 impl Scenario {
     /// The plan of the interrupted demo under `dir`, or a new one, written down.
     pub fn open(dir: &Path, recordings: u32, businesses: u32) -> Result<Self, ScenarioError> {
-        let folder = |source| ScenarioError::Folder { folder: dir.display().to_string(), source };
+        let folder = |cause| ScenarioError::Folder { folder: dir.display().to_string(), cause };
         fs::create_dir_all(dir).map_err(folder)?;
         let file = dir.join("unfinished.json");
         if let Ok(text) = fs::read_to_string(&file) {

@@ -35,8 +35,8 @@ impl AudioKind {
     }
 }
 
-/// The second and third byte of an MPEG audio frame header (the standard 11172-3, section 2.4.2.3): eleven sync bits, a version
-/// that is not reserved, layer III, a bit rate and a sampling rate that exist.
+/// The second and third byte of an MPEG audio frame header (the standard 11172-3, section 2.4.2.3): eleven sync bits, a
+/// version that is not reserved, layer III, a bit rate and a sampling rate that exist.
 fn is_mpeg_layer3(second: u8, third: u8) -> bool {
     let sync = second & 0xE0 == 0xE0;
     let version = (second >> 3) & 0b11;

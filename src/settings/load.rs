@@ -18,7 +18,8 @@ pub struct SettingsError {
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "the configuration cannot be used ({} faults):", self.faults.len())?;
+        let (count, s) = (self.faults.len(), if self.faults.len() == 1 { "" } else { "s" });
+        writeln!(f, "the configuration cannot be used ({count} fault{s}):")?;
         let lines: Vec<String> = self.faults.iter().map(|fault| format!("  - {fault}")).collect();
         f.write_str(&lines.join("\n"))
     }

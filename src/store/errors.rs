@@ -10,7 +10,10 @@ pub(super) fn clean_error(error: &sqlx::Error) -> StoreError {
     let text = match error {
         sqlx::Error::Io(io) => format!("not reached: {}", io.kind()),
         sqlx::Error::Tls(_) => "TLS could not be agreed on".to_owned(),
-        sqlx::Error::PoolTimedOut => "no connection was free in time".to_owned(),
+        sqlx::Error::PoolTimedOut => {
+            "no connection in time: the database does not answer, or every connection of the pool is busy"
+                .to_owned()
+        }
         sqlx::Error::PoolClosed => "the pool is closed".to_owned(),
         sqlx::Error::Configuration(_) => "the address is not a postgres:// URL".to_owned(),
         sqlx::Error::RowNotFound => "an answer had no row".to_owned(),

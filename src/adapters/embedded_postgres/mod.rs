@@ -48,8 +48,9 @@ pub enum EmbeddedError {
     NoBinaries,
     #[error("{path} was made by PostgreSQL {needed}, whose binaries are not on this machine (found: {found})")]
     OtherVersion { path: String, needed: u32, found: u32 },
-    #[error("{what}: {source}")]
-    Io { what: String, source: io::Error },
+    // No `source`: what prints the chain of causes would say it twice.
+    #[error("{what}: {cause}")]
+    Io { what: String, cause: io::Error },
     #[error("{program} failed: {tail}")]
     Program { program: &'static str, tail: String },
     #[error("the embedded PostgreSQL does not answer: {0}")]
@@ -102,7 +103,7 @@ impl EmbeddedPostgres {
 
     pub async fn start_with(dir: &Path, options: EmbeddedOptions) -> Result<Self, EmbeddedError> {
         let owner = Owner::of_this_process();
-        let dir = owner.home(dir).map_err(|source| io_error("the folder of the embedded PostgreSQL", source))?;
+        let dir = owner.home(dir).map_err(|cause| io_error("the folder of the embedded PostgreSQL", cause))?;
         let data = dir.join("data");
         let binaries = Binaries::find(&data).await?;
         let (turn, log, socket_dir) = (dir.join("turn"), dir.join("postgres.log"), socket_dir(&dir));
@@ -188,13 +189,12 @@ impl Cluster {
         }
         let aside = self.data.with_extension("new");
         if aside.exists() {
-            fs::remove_dir_all(&aside)
-                .map_err(|source| io_error("a half-made cluster cannot be removed", source))?;
+            fs::remove_dir_all(&aside).map_err(|cause| io_error("a half-made cluster cannot be removed", cause))?;
         }
         let mut initdb = self.owner.command(&self.binaries.path("initdb"));
         initdb.arg("-D").arg(&aside).args(["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C"]);
         finished("initdb", initdb).await?;
-        fs::rename(&aside, &self.data).map_err(|source| io_error("the new cluster cannot be put in place", source))
+        fs::rename(&aside, &self.data).map_err(|cause| io_error("the new cluster cannot be put in place", cause))
     }
 
     /// Whether this call started it.
@@ -206,7 +206,7 @@ impl Cluster {
         }
         self.owner
             .private_dir(&self.socket_dir)
-            .map_err(|source| io_error("the socket's folder cannot be made", source))?;
+            .map_err(|cause| io_error("the socket's folder cannot be made", cause))?;
         let on_off = |on| if on { "on" } else { "off" };
         let settings = format!(
             "-c listen_addresses='' -c unix_socket_directories='{}' -c fsync={fsync} -c synchronous_commit={fsync} \
@@ -249,10 +249,10 @@ impl Cluster {
         Some(text.lines().map(ToOwned::to_owned).collect())
     }
 
-    /// Removes the `postmaster.pid`, and its socket's twin of it, of a server that was killed, where its number misleads PostgreSQL: after a
-    /// container's restart it is another program's, and without an init process it stays a zombie's. A server and all
-    /// its processes work in the data folder; while one of them still does, it is waited for, since two servers on
-    /// one folder would destroy it.
+    /// Removes the `postmaster.pid`, and its socket's twin of it, of a server that was killed, where its number misleads
+    /// PostgreSQL: after a container's restart it is another program's, and without an init process it stays a
+    /// zombie's. A server and all its processes work in the data folder; while one of them still does, it is waited
+    /// for, since two servers on one folder would destroy it.
     async fn forget_stale_pid(&self) {
         let Ok(data) = self.data.canonicalize() else { return };
         let works_here = |process: &Path| fs::read_link(process.join("cwd")).is_ok_and(|folder| folder == data);
@@ -282,7 +282,7 @@ impl Cluster {
         let taken = async {
             loop {
                 match lock(&self.turn, FlockArg::LockExclusiveNonblock) {
-                    Err(EmbeddedError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
+                    Err(EmbeddedError::Io { cause, .. }) if cause.kind() == io::ErrorKind::WouldBlock => {
                         tokio::time::sleep(LOOK_EVERY).await;
                     }
                     taken => break taken,
@@ -301,7 +301,7 @@ impl Cluster {
         shell.arg(self.binaries.path("pg_ctl")).arg(&self.data);
         // A group of its own: a Ctrl-C in the terminal is ours, not its.
         shell.stdin(Stdio::piped()).process_group(0);
-        shell.spawn().map_err(|source| io_error("the watcher of the embedded PostgreSQL cannot be started", source))
+        shell.spawn().map_err(|cause| io_error("the watcher of the embedded PostgreSQL cannot be started", cause))
     }
 
     async fn pg_ctl(&self, arguments: &[&str]) -> Result<(), EmbeddedError> {
@@ -325,7 +325,7 @@ fn name_for(dir: &Path) -> String {
 
 fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, EmbeddedError> {
     let file = File::options().create(true).append(true).open(path);
-    let file = file.map_err(|source| io_error("a lock of the embedded PostgreSQL", source))?;
+    let file = file.map_err(|cause| io_error("a lock of the embedded PostgreSQL", cause))?;
     Flock::lock(file, how)
         .map_err(|(_, errno): (_, Errno)| io_error("a lock of the embedded PostgreSQL", errno.into()))
 }
@@ -334,13 +334,13 @@ fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, EmbeddedError> {
 async fn finished(program: &'static str, mut command: Command) -> Result<(), EmbeddedError> {
     // The server inherits none of these: `pg_ctl start -l` gives it its log.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let Output { status, stderr, .. } = command.output().await.map_err(|source| io_error(program, source))?;
+    let Output { status, stderr, .. } = command.output().await.map_err(|cause| io_error(program, cause))?;
     if status.success() {
         return Ok(());
     }
     Err(EmbeddedError::Program { program, tail: clean(&String::from_utf8_lossy(&stderr)) })
 }
 
-fn io_error(what: impl Into<String>, source: io::Error) -> EmbeddedError {
-    EmbeddedError::Io { what: what.into(), source }
+fn io_error(what: impl Into<String>, cause: io::Error) -> EmbeddedError {
+    EmbeddedError::Io { what: what.into(), cause }
 }
