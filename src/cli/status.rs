@@ -44,8 +44,10 @@ fn print(status: &FleetStatus) -> anyhow::Result<()> {
     let mut table = output::table(&["INSTANCE", "HOST", "PID", "ROLES", "VERSION", "WORKERS", "BEAT", "ACTORS"]);
     for instance in instances {
         let info = &instance.info;
-        let not_up = info.actors.iter().filter(|actor| actor.state != "up").count();
+        let (up, not_up): (Vec<_>, Vec<_>) = info.actors.iter().partition(|actor| actor.state == "up");
         let restarts: u64 = info.actors.iter().map(|actor| actor.generation.saturating_sub(1)).sum();
+        let mut actors = vec![format!("{} up", up.len()), format!("{restarts} restarts")];
+        actors.extend(not_up.iter().map(|actor| format!("{} {}", actor.actor, actor.state)));
         table.add_row([
             info.instance.to_string(),
             info.host.clone(),
@@ -53,8 +55,8 @@ fn print(status: &FleetStatus) -> anyhow::Result<()> {
             info.roles.join(","),
             info.version.clone(),
             info.workers.to_string(),
-            format!("{} ms ago", instance.beat_age_ms),
-            format!("{} up, {not_up} not, {restarts} restarts", info.actors.len() - not_up),
+            format!("{} ago{}", age(instance.beat_age_ms), if info.draining { ", draining" } else { "" }),
+            actors.join(", "),
         ]);
     }
     output::line(&table.trim_fmt())?;
@@ -82,4 +84,9 @@ fn print_backfills(backfills: &[BackfillStatus]) -> anyhow::Result<()> {
     }
     output::line(&table.trim_fmt())?;
     Ok(())
+}
+
+/// Milliseconds while they matter; the row of a process that was killed stays for an hour.
+fn age(ms: i64) -> String {
+    if ms < 10_000 { format!("{ms} ms") } else { format!("{} s", ms / 1_000) }
 }
