@@ -25,8 +25,10 @@ demo: setup ## 200 recordings of 8 businesses, from a signed webhook to verified
 
 .PHONY: demo-after-setup test-after-setup
 # A make of its own: what setup unpacked is in its PATH.
+# The first build takes minutes: it shows how far it is.
 demo-after-setup:
-	cargo run --quiet --locked $(FEATURES) -- demo --recordings $(RECORDINGS) --businesses $(BUSINESSES)
+	cargo build --locked $(FEATURES)
+	@cargo run --quiet --locked $(FEATURES) -- demo --recordings $(RECORDINGS) --businesses $(BUSINESSES)
 
 test: setup ## Lints and all tests that install in a minute or two
 	@$(MAKE) --no-print-directory lint test-after-setup
@@ -47,7 +49,8 @@ run: setup ## Run the supervised process with an embedded PostgreSQL
 
 .PHONY: run-after-setup
 run-after-setup:
-	cargo run --quiet --locked -- run
+	cargo build --locked
+	@cargo run --quiet --locked -- run
 
 lint: ## Format and lint
 	cargo fmt --check
