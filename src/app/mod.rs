@@ -25,7 +25,7 @@ use crate::{
         supervision::{Shutdown, Supervisor},
     },
     domain::ids::InstanceId,
-    settings::{LogFormat, LogSettings, Role, Rotation, Settings},
+    settings::{LogFormat, LogSettings, Pooler, Role, Rotation, Settings},
     store::{Store, StoreConfig},
     telemetry::{self, LogConfig, Stdout, TelemetryGuard},
 };
@@ -80,6 +80,7 @@ pub fn store(settings: &Settings, instance: InstanceId) -> anyhow::Result<Store>
     Store::connect(StoreConfig {
         direct_url: settings.migrations.database_url.clone(),
         url,
+        behind_pooler: settings.database.pooler == Pooler::Transaction,
         schema: settings.database.schema.clone(),
         pool_size: settings.database.pool_size,
         acquire_timeout: settings.database.acquire_timeout,

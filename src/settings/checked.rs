@@ -3,9 +3,9 @@
 use super::{
     kind::Value,
     typed::{
-        DatabaseSettings, Environment, HttpSettings, LogFormat, LogSettings, MigrationSettings, QueueSettings,
-        Roles, Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings, TwilioSettings,
-        WorkerSettings,
+        DatabaseSettings, Environment, HttpSettings, LogFormat, LogSettings, MigrationSettings, Pooler,
+        QueueSettings, Roles, Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings,
+        TwilioSettings, WorkerSettings,
     },
 };
 use crate::domain::{
@@ -14,6 +14,7 @@ use crate::domain::{
     retry::RetryPolicy,
 };
 use secrecy::SecretString;
+use sqlx::postgres::PgConnectOptions;
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 /// Values that passed the check of their kind, by path. A key that did not pass is missing here.
@@ -38,6 +39,7 @@ impl Checked {
         if !set("database.url") && !self.environment.embeds_database() {
             faults.push("database.url: DATABASE_URL is required outside development and test".to_owned());
         }
+        self.pooler_rules(faults);
         if set("twilio.account_sid") != set("twilio.auth_token") {
             faults.push(
                 "twilio: TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN belong together; set both or none".to_owned(),
@@ -56,6 +58,34 @@ impl Checked {
         self.at_least(faults, "queue.poll_max", "queue.poll_min", 1);
         self.at_least(faults, "retry.max", "retry.base", 1);
         self.at_least(faults, "supervision.backoff_max", "supervision.backoff_min", 1);
+    }
+
+    /// A session's lock and LISTEN do not work through a transaction-mode pooler, and it refuses a session's settings.
+    fn pooler_rules(&self, faults: &mut Vec<String>) {
+        if !self.is_pooled() {
+            return;
+        }
+        let fault = |text: &str| format!("database.pooler (from {}): {text}", self.origin("database.pooler"));
+        let (pooled, direct) = (self.text("database.url"), self.text("migrations.database_url"));
+        match direct {
+            None => faults.push(fault(
+                "transaction needs MIGRATION_DATABASE_URL, the database's direct address, for migrations and LISTEN",
+            )),
+            Some(_) if direct == pooled => faults.push(fault(
+                "MIGRATION_DATABASE_URL is the pooler's address too; it has to be the database's direct one",
+            )),
+            Some(_) => {}
+        }
+        let options = pooled.and_then(|url| url.parse::<PgConnectOptions>().ok());
+        if options.is_some_and(|options| options.get_options().is_some()) {
+            faults.push(fault(
+                "DATABASE_URL or PGOPTIONS sets options of the session, which no transaction-mode pooler keeps",
+            ));
+        }
+    }
+
+    fn is_pooled(&self) -> bool {
+        self.text("database.pooler") == Some("transaction")
     }
 
     fn at_least(&self, faults: &mut Vec<String>, path: &'static str, other: &'static str, times: u32) {
@@ -89,6 +119,7 @@ impl Checked {
             roles: Roles::from_names(self.list("process.roles").unwrap_or_default()),
             database: DatabaseSettings {
                 url: self.secret("database.url"),
+                pooler: if self.is_pooled() { Pooler::Transaction } else { Pooler::None },
                 schema: self.string("database.schema"),
                 pool_size: self.int("database.pool_size"),
                 acquire_timeout: self.duration("database.acquire_timeout"),

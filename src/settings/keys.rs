@@ -37,6 +37,12 @@ pub(super) const KEYS: &[Key] = &[
         Kind::PostgresUrl,
         "PostgreSQL 14 or newer; embedded in development and test where there is none",
     ),
+    key(
+        "database.pooler",
+        None,
+        Kind::OneOf(&["none", "transaction"]),
+        "transaction: DATABASE_URL is a transaction-mode PgBouncer's, and MIGRATION_DATABASE_URL the database's own",
+    ),
     key("database.schema", Some("DATABASE_SCHEMA"), Kind::Schema, "the schema of callspool's tables"),
     key(
         "database.pool_size",

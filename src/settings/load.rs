@@ -111,6 +111,7 @@ fn nearest(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Pooler;
 
     fn load(environment: &str, vars: &[(&str, &str)]) -> Result<(Settings, Effective), SettingsError> {
         Settings::load(Some(environment), None, &vars.iter().copied().collect())
@@ -240,6 +241,27 @@ mod tests {
         assert!(load("production", &closed).is_ok());
         let other = [DATABASE, ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080"), ("CALLSPOOL_ROLES", "worker,webhooks")];
         assert!(load("production", &other).is_ok());
+    }
+
+    #[test]
+    fn behind_a_transaction_pooler_the_direct_address_is_needed_too() {
+        let pooled = ("CALLSPOOL__DATABASE__POOLER", "transaction");
+        let missing = faults("production", &[DATABASE, pooled]).join("\n");
+        let from = "database.pooler (from CALLSPOOL__DATABASE__POOLER): ";
+        assert!(missing.contains(&format!("{from}transaction needs MIGRATION_DATABASE_URL")), "{missing}");
+        assert!(
+            faults("test", &[pooled]).join("\n").contains("MIGRATION_DATABASE_URL"),
+            "an embedded one is direct"
+        );
+        let same = faults("production", &[DATABASE, ("MIGRATION_DATABASE_URL", DATABASE.1), pooled]).join("\n");
+        assert!(same.contains("the pooler's address too") && !same.contains("canary"), "{same}");
+        let direct = ("MIGRATION_DATABASE_URL", "postgres://me@direct/app");
+        let (settings, _) = load("production", &[DATABASE, direct, pooled]).unwrap();
+        assert_eq!(settings.database.pooler, Pooler::Transaction);
+        let options = ("DATABASE_URL", "postgres://me@pooler/app?options=-c%20search_path%3Dx");
+        let refused = faults("production", &[options, direct, pooled]).join("\n");
+        assert!(refused.contains("options of the session"), "{refused}");
+        assert!(load("production", &[options]).is_ok(), "without a pooler a session keeps them");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub use keys::markdown_table;
 pub use layers::Vars;
 pub use load::{Effective, EffectiveValue, SettingsError};
 pub use typed::{
-    DatabaseSettings, Environment, HttpSettings, LogFormat, LogSettings, MigrationSettings, QueueSettings, Role,
-    Roles, Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings, TwilioSettings,
+    DatabaseSettings, Environment, HttpSettings, LogFormat, LogSettings, MigrationSettings, Pooler, QueueSettings,
+    Role, Roles, Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings, TwilioSettings,
     WorkerSettings,
 };

@@ -86,10 +86,20 @@ pub struct Settings {
     pub faults: Faults,
 }
 
+/// What stands between the pool and the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing that shares sessions.
+    None,
+    /// Sessions are shared from one transaction to the next.
+    Transaction,
+}
+
 #[derive(Debug, Clone)]
 pub struct DatabaseSettings {
     /// `None`: the embedded one.
     pub url: Option<SecretString>,
+    pub pooler: Pooler,
     pub schema: String,
     pub pool_size: u32,
     pub acquire_timeout: Duration,

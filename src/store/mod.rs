@@ -2,8 +2,8 @@
 //! see `migrations/`.
 //!
 //! Statements name the schema themselves ([`statements`]), because the pool may stand behind a transaction-mode
-//! PgBouncer, where no session has a search path. Two connections go past the pool, to `MIGRATION_DATABASE_URL`: the
-//! migrator's ([`gate`]) and the listener's ([`bells`]).
+//! PgBouncer, where no session has a search path, and all go one way, which knows how to live with one ([`pool`]). Two
+//! connections go past the pool, to `MIGRATION_DATABASE_URL`: the migrator's ([`gate`]) and the listener's ([`bells`]).
 
 mod backfill;
 mod backfill_rows;
@@ -13,6 +13,7 @@ mod errors;
 mod fleet;
 mod gate;
 mod jobs;
+mod pool;
 mod rows;
 mod statements;
 mod upkeep;
@@ -32,11 +33,9 @@ pub use crate::domain::{
 
 use crate::domain::{ids::InstanceId, ports::StoreResult, retry::RetryPolicy};
 use errors::clean_error;
+use pool::Pool;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use statements::Statements;
 use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
@@ -44,6 +43,8 @@ use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
     pub url: SecretString,
+    /// `url` is a transaction-mode pooler's: see `pool`.
+    pub behind_pooler: bool,
     /// `MIGRATION_DATABASE_URL`, where the pool's address is a pooler's.
     pub direct_url: Option<SecretString>,
     /// Checked by the settings; quoted all the same.
@@ -69,7 +70,7 @@ pub struct Store(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    pool: PgPool,
+    pool: Pool,
     direct: ConnectOptions,
     statements: Statements,
     config: StoreConfig,
@@ -91,10 +92,8 @@ impl Store {
     pub fn connect(config: StoreConfig) -> StoreResult<Self> {
         let options = parse(&config.url)?.application_name(&format!("callspool/{}", config.instance));
         let direct = ConnectOptions(config.direct_url.as_ref().map_or_else(|| Ok(options.clone()), parse)?);
-        let pool = PgPoolOptions::new()
-            .max_connections(config.pool_size)
-            .acquire_timeout(config.acquire_timeout)
-            .connect_lazy_with(options);
+        let pool = PgPoolOptions::new().max_connections(config.pool_size).acquire_timeout(config.acquire_timeout);
+        let pool = Pool::new(pool, options, config.behind_pooler);
         let statements = Statements::new(&config.schema);
         Ok(Self(Arc::new(Inner { pool, direct, statements, config })))
     }
@@ -104,7 +103,7 @@ impl Store {
         self.0.pool.close().await;
     }
 
-    fn pool(&self) -> &PgPool {
+    fn pool(&self) -> &Pool {
         &self.0.pool
     }
 

@@ -8,7 +8,7 @@ use crate::domain::migration::{
     FailedMigration, MigrationFailure, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
 };
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, SqlStr};
+use sqlx::{PgExecutor, SqlStr};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A row of a history table.
@@ -39,11 +39,16 @@ pub(super) fn table(set: MigrationSet, schema: &str) -> String {
 
 /// Both histories by the pool; empty where the tables are not there yet.
 pub(super) async fn applied(store: &Store) -> Result<History, sqlx::Error> {
-    let mut connection = store.pool().acquire().await?;
-    applied_on(&mut connection, store.sql()).await
+    let mut transaction = store.pool().begin().await?;
+    let history = applied_on(&mut transaction, store.sql()).await?;
+    transaction.commit().await?;
+    Ok(history)
 }
 
-pub(super) async fn applied_on(connection: &mut PgConnection, sql: &Statements) -> Result<History, sqlx::Error> {
+pub(super) async fn applied_on<C>(connection: &mut C, sql: &Statements) -> Result<History, sqlx::Error>
+where
+    for<'c> &'c mut C: PgExecutor<'c>,
+{
     let exists: bool = sqlx::query_scalar(sql.history_exists.clone()).fetch_one(&mut *connection).await?;
     if !exists {
         return Ok(History::new());
@@ -52,7 +57,7 @@ pub(super) async fn applied_on(connection: &mut PgConnection, sql: &Statements) 
     for (set, statement) in
         [(MigrationSet::Callspool, &sql.our_history), (MigrationSet::Application, &sql.application_history)]
     {
-        history.extend(rows(connection, statement).await?.into_iter().map(|row| ((set, row.version), row)));
+        history.extend(rows(&mut *connection, statement).await?.into_iter().map(|row| ((set, row.version), row)));
     }
     Ok(history)
 }
@@ -96,12 +101,14 @@ pub(super) async fn remember_failure(store: &Store, failure: &MigrationFailure) 
 
 /// Our own history only: what the schema gate looks at.
 pub(super) async fn applied_ours(store: &Store) -> Result<Vec<Applied>, sqlx::Error> {
-    let mut connection = store.pool().acquire().await?;
-    let exists: bool = sqlx::query_scalar(store.sql().history_exists.clone()).fetch_one(&mut *connection).await?;
-    if exists { rows(&mut connection, &store.sql().our_history).await } else { Ok(Vec::new()) }
+    let mut transaction = store.pool().begin().await?;
+    let exists: bool = sqlx::query_scalar(store.sql().history_exists.clone()).fetch_one(&mut transaction).await?;
+    let rows = if exists { rows(&mut transaction, &store.sql().our_history).await? } else { Vec::new() };
+    transaction.commit().await?;
+    Ok(rows)
 }
 
-async fn rows(connection: &mut PgConnection, statement: &SqlStr) -> Result<Vec<Applied>, sqlx::Error> {
+async fn rows(connection: impl PgExecutor<'_>, statement: &SqlStr) -> Result<Vec<Applied>, sqlx::Error> {
     sqlx::query_as(statement.clone()).fetch_all(connection).await
 }
 

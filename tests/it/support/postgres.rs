@@ -97,6 +97,7 @@ impl Database {
     pub fn store_with(&self, change: impl FnOnce(&mut StoreConfig)) -> Store {
         let mut config = StoreConfig {
             url: SecretString::from(self.url.clone()),
+            behind_pooler: false,
             direct_url: None,
             schema: "callspool".to_owned(),
             pool_size: 4,
