@@ -132,6 +132,17 @@ impl ChildContext {
         }));
     }
 
+    /// Runs `then` once, when the whole process begins to stop.
+    pub fn on_shutdown<A>(&self, ctx: &mut Context<A>, then: impl FnOnce(&mut A, &mut Context<A>) + 'static)
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let token = self.shutdown.clone();
+        ctx.spawn(wrap_future(token.cancelled_owned()).map(move |(), actor: &mut A, ctx: &mut Context<A>| {
+            then(actor, ctx);
+        }));
+    }
+
     /// A timer that also passes by the `timer` place of the fault rules.
     pub fn run_later<A>(
         &self,
