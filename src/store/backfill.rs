@@ -8,13 +8,14 @@ use super::{
     backfill_rows::{KeyRow, Range, StandingRow, StatusRow},
     errors::{can_pass, clean_error},
     millis,
+    pool::Transaction,
 };
 use crate::domain::{
     backfill::{Backfill, BackfillKind, BackfillName, BackfillStatus, BackfillTrouble, Batch, Standing, Verdict},
     ports::{Backfills, StoreResult},
 };
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::AssertSqlSafe;
 use std::time::Duration;
 
 /// A holder that lives but has given no sign for so long is left: longer than any pause, and than any wait after a
@@ -44,11 +45,11 @@ impl Backfills for Store {
         beat_ttl: Duration,
     ) -> Result<Verdict, BackfillTrouble> {
         // Without the lock first: who waits for another process must not be in its way.
-        let mut connection = self.pool().acquire().await?;
-        let Some(standing) = self.standing(&mut connection, backfill, beat_ttl).await? else {
+        let mut looking = self.pool().begin().await?;
+        let Some(standing) = self.standing(&mut looking, backfill, beat_ttl).await? else {
             return Err(BackfillTrouble::lasting("its row in the table backfill is gone; start again"));
         };
-        drop(connection);
+        drop(looking);
         match standing.verdict(backfill, again) {
             Verdict::Run { .. } => {}
             other => return Ok(other),
@@ -56,7 +57,7 @@ impl Backfills for Store {
         let mut transaction = self.pool().begin().await?;
         let locked: Option<bool> = sqlx::query_scalar(self.sql().backfill_lock.clone())
             .bind(backfill.name.as_str())
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await?;
         if locked.is_none() {
             return Ok(Verdict::Busy);
@@ -79,7 +80,7 @@ impl Backfills for Store {
             .bind(backfill.name.as_str())
             .bind(&backfill.checksum)
             .bind(self.config().instance.0)
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await?;
         let Some(range) = range else { return Ok(None) };
         self.limit(&mut transaction, backfill).await?;
@@ -94,7 +95,7 @@ impl Backfills for Store {
             .bind(step.position)
             .bind(step.rows.cast_signed())
             .bind(step.is_last)
-            .fetch_one(&mut *transaction)
+            .fetch_one(&mut transaction)
             .await?;
         transaction.commit().await?;
         let took = Duration::from_millis(u64::try_from(took_ms).unwrap_or(0));
@@ -139,7 +140,7 @@ impl Backfills for Store {
 impl Store {
     async fn standing(
         &self,
-        connection: &mut PgConnection,
+        transaction: &mut Transaction,
         backfill: &Backfill,
         beat_ttl: Duration,
     ) -> Result<Option<Standing>, BackfillTrouble> {
@@ -148,27 +149,27 @@ impl Store {
             .bind(self.config().instance.0)
             .bind(millis(beat_ttl))
             .bind(millis(HOLD))
-            .fetch_optional(connection)
+            .fetch_optional(transaction)
             .await?;
         row.map(StandingRow::standing).transpose()
     }
 
-    async fn resume(&self, connection: &mut PgConnection, backfill: &Backfill) -> Result<(), BackfillTrouble> {
+    async fn resume(&self, transaction: &mut Transaction, backfill: &Backfill) -> Result<(), BackfillTrouble> {
         sqlx::query(self.sql().backfill_resume.clone())
             .bind(backfill.name.as_str())
             .bind(self.config().instance.0)
-            .execute(connection)
+            .execute(transaction)
             .await?;
         Ok(())
     }
 
     /// From the beginning: nothing was committed yet, so the file may be another one than before.
-    async fn start(&self, connection: &mut PgConnection, backfill: &Backfill) -> Result<(), BackfillTrouble> {
-        self.limit(connection, backfill).await?;
+    async fn start(&self, transaction: &mut Transaction, backfill: &Backfill) -> Result<(), BackfillTrouble> {
+        self.limit(transaction, backfill).await?;
         let (origin, target) = match &backfill.kind {
             BackfillKind::KeyRange { table, key } => {
-                self.check_key(connection, table, key).await?;
-                bounds(connection, &quoted(table), &quoted(key)).await?
+                self.check_key(transaction, table, key).await?;
+                bounds(transaction, &quoted(table), &quoted(key)).await?
             }
             BackfillKind::UntilEmpty => (None, None),
         };
@@ -179,7 +180,7 @@ impl Store {
             .bind(self.config().instance.0)
             .bind(origin)
             .bind(target)
-            .execute(connection)
+            .execute(transaction)
             .await?;
         Ok(())
     }
@@ -187,14 +188,14 @@ impl Store {
     /// Beforehand, so that what is wrong has a clear text, and no table is read from its beginning for every batch.
     async fn check_key(
         &self,
-        connection: &mut PgConnection,
+        transaction: &mut Transaction,
         table: &str,
         key: &str,
     ) -> Result<(), BackfillTrouble> {
         let found: Option<KeyRow> = sqlx::query_as(self.sql().backfill_key.clone())
             .bind(quoted(table))
             .bind(key)
-            .fetch_optional(connection)
+            .fetch_optional(transaction)
             .await?;
         let wrong = match found {
             None => format!("there is no table {table}"),
@@ -217,12 +218,12 @@ impl Store {
 
     /// For this transaction only. Its server notices within a second that we are dead, and ends it when we are frozen:
     /// the row's lock does not outlive its holder.
-    async fn limit(&self, connection: &mut PgConnection, backfill: &Backfill) -> Result<(), BackfillTrouble> {
+    async fn limit(&self, transaction: &mut Transaction, backfill: &Backfill) -> Result<(), BackfillTrouble> {
         let ms = |timeout: Duration| format!("{}ms", timeout.as_micros().div_ceil(1_000));
         sqlx::query(self.sql().backfill_limits.clone())
             .bind(ms(backfill.statement_timeout))
             .bind(ms(backfill.lock_timeout))
-            .execute(connection)
+            .execute(transaction)
             .await?;
         Ok(())
     }
@@ -245,17 +246,17 @@ struct Step {
 
 /// The keys before the first row and of the last one; none of an empty table.
 async fn bounds(
-    connection: &mut PgConnection,
+    transaction: &mut Transaction,
     table: &str,
     key: &str,
 ) -> Result<(Option<i64>, Option<i64>), BackfillTrouble> {
     let sql = format!("select min({key})::bigint - 1, max({key})::bigint from {table}");
-    Ok(sqlx::query_as(AssertSqlSafe(sql)).persistent(false).fetch_one(connection).await?)
+    Ok(sqlx::query_as(AssertSqlSafe(sql)).persistent(false).fetch_one(transaction).await?)
 }
 
 /// The next `rows` rows by their keys, however far apart these are.
 async fn range_batch(
-    connection: &mut PgConnection,
+    transaction: &mut Transaction,
     backfill: &Backfill,
     table: &str,
     key: &str,
@@ -273,27 +274,27 @@ async fn range_batch(
         .bind(after)
         .bind(target)
         .bind(i64::from(rows.saturating_sub(1)))
-        .fetch_optional(&mut *connection)
+        .fetch_optional(&mut *transaction)
         .await?;
     let upto = next.unwrap_or(target);
     let changed = sqlx::query(AssertSqlSafe(backfill.statement.clone()))
         .persistent(false)
         .bind(after)
         .bind(upto)
-        .execute(connection)
+        .execute(transaction)
         .await?
         .rows_affected();
     Ok(Step { position: Some(upto), rows: changed, is_last: upto == target })
 }
 
 /// The next rows, whichever they are; the last look when there seem to be none.
-async fn next_rows(connection: &mut PgConnection, backfill: &Backfill, rows: u32) -> Result<Step, BackfillTrouble> {
+async fn next_rows(transaction: &mut Transaction, backfill: &Backfill, rows: u32) -> Result<Step, BackfillTrouble> {
     let mut changed = 0;
     for statement in std::iter::once(&backfill.statement).chain(&backfill.last_look) {
         changed = sqlx::query(AssertSqlSafe(statement.clone()))
             .persistent(false)
             .bind(i64::from(rows))
-            .execute(&mut *connection)
+            .execute(&mut *transaction)
             .await?
             .rows_affected();
         if changed > 0 {

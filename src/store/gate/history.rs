@@ -73,12 +73,11 @@ struct FailedRow {
 
 /// Migrations whose last try failed.
 pub(super) async fn failed(store: &Store) -> Result<Vec<FailedMigration>, sqlx::Error> {
-    let mut connection = store.pool().acquire().await?;
-    let exists: bool = sqlx::query_scalar(store.sql().history_exists.clone()).fetch_one(&mut *connection).await?;
+    let exists: bool = sqlx::query_scalar(store.sql().history_exists.clone()).fetch_one(store.pool()).await?;
     if !exists {
         return Ok(Vec::new());
     }
-    let rows: Vec<FailedRow> = sqlx::query_as(store.sql().failed.clone()).fetch_all(&mut *connection).await?;
+    let rows: Vec<FailedRow> = sqlx::query_as(store.sql().failed.clone()).fetch_all(store.pool()).await?;
     let known = rows.into_iter().filter_map(|row| {
         let FailedRow { migration_set, version, failed_at, reason, sqlstate } = row;
         Some(FailedMigration { set: MigrationSet::parse(&migration_set)?, version, failed_at, reason, sqlstate })
