@@ -45,8 +45,14 @@ impl Pool {
         Self { pool: pool.connect_lazy_with(options), sessions: Sessions::Kept }
     }
 
+    /// Whoever waits for it may give up at any moment: nothing is left open.
     pub(super) async fn begin(&self) -> Result<Transaction, Error> {
-        Ok(Transaction { inner: self.pool.begin().await?, sessions: self.sessions })
+        let connection = self.pool.acquire().await?;
+        // A task of its own, because sqlx 0.9.0 forgets a BEGIN whose answer nobody awaits any more (its issue 4385):
+        // the connection would go back into the pool with an open transaction, and keep a session of the pooler's.
+        let begun = tokio::spawn(sqlx::Transaction::begin(connection, None)).await;
+        let inner = begun.map_err(|_| Error::WorkerCrashed)??;
+        Ok(Transaction { inner, sessions: self.sessions })
     }
 
     pub(super) async fn close(&self) {

@@ -1,10 +1,13 @@
 //! What needs more than a PostgreSQL: a pooler, and clusters that are restarted. Not part of `cargo test`;
-//! `sh .ci/setup.sh heavy` gets what is needed, and `cargo test --test heavy` runs it.
+//! `sh .ci/setup.sh heavy` gets what is needed, and `cargo test --features faults --test heavy` runs it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
-#[path = "../it/support/mod.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+#[path = "../it/queue_law.rs"]
+mod queue_law;
 #[allow(dead_code, unused_imports, reason = "shared with the other tests")]
+#[path = "../it/support/mod.rs"]
 mod support;
 
 mod cluster;
@@ -12,3 +15,5 @@ mod pgbouncer;
 
 mod gate_pooler;
 mod gate_restart;
+mod pooled;
+mod pooled_incidents;

@@ -36,6 +36,7 @@ mod log_markers;
 mod migration_failures;
 mod migration_lock;
 mod migration_outage;
+mod pool;
 mod queue_claim;
 mod queue_cost;
 mod queue_enqueue;
