@@ -41,7 +41,8 @@ pub(super) const KEYS: &[Key] = &[
         "database.pooler",
         None,
         Kind::OneOf(&["none", "transaction"]),
-        "transaction: DATABASE_URL is a transaction-mode PgBouncer's, and MIGRATION_DATABASE_URL the database's own",
+        "transaction: DATABASE_URL is a transaction-mode PgBouncer's, and MIGRATION_DATABASE_URL the database's own; \
+         a step then takes 5 round trips instead of 2, a claim with its settling 1.3 to 1.6 times as long",
     ),
     key("database.schema", Some("DATABASE_SCHEMA"), Kind::Schema, "the schema of callspool's tables"),
     key(
