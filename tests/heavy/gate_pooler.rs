@@ -26,7 +26,7 @@ async fn busy(database: &Database, clients: u32) -> JoinSet<()> {
 
 /// A store whose migrator goes through `bouncer`.
 fn store(database: &Database, bouncer: &PgBouncer) -> callspool::store::Store {
-    let url = SecretString::from(bouncer.database(&database).url.clone());
+    let url = SecretString::from(bouncer.url(database));
     database.store_with(|config| config.direct_url = Some(url))
 }
 
@@ -52,7 +52,7 @@ async fn a_pool_that_shares_sessions_is_always_refused_with_the_name_of_the_vari
 async fn a_process_says_so_lives_and_migrates_on_the_direct_address() {
     let database = Database::empty().await;
     let bouncer = PgBouncer::before(&database, "transaction", 20).await;
-    let through = || Setup::new(&database).var("DATABASE_URL", &bouncer.database(&database).url);
+    let through = || Setup::new(&database).var("DATABASE_URL", &bouncer.url(&database));
     let failed = through().migrating_fails().await;
     assert!(text(&failed, "reason").contains("set MIGRATION_DATABASE_URL"), "{failed}");
     let process = through().start();
@@ -68,7 +68,7 @@ async fn a_pool_in_session_mode_is_accepted() {
     let database = Database::empty().await;
     for pool_size in [1, 2, 20] {
         let bouncer = PgBouncer::before(&database, "session", pool_size).await;
-        let said = Setup::new(&database).var("MIGRATION_DATABASE_URL", &bouncer.database(&database).url).migrate().await;
+        let said = Setup::new(&database).var("MIGRATION_DATABASE_URL", &bouncer.url(&database)).migrate().await;
         assert_eq!(said.code, 0, "{pool_size} sessions: {}", said.err);
     }
 }
