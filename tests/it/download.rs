@@ -1,7 +1,7 @@
 //! The provider's answers, as the adapter for Twilio reads them: over real HTTP, without a process around it.
 
 use crate::support::{
-    Answer, Provider,
+    Answer, PATIENCE, Provider,
     process::{ACCOUNT_SID, AUTH_TOKEN},
     provider::recording,
 };
@@ -21,13 +21,13 @@ use std::{net::TcpListener, time::Duration};
 
 const MAX_BYTES: u64 = 20_000;
 
-fn twilio(base: &str) -> Twilio {
+fn twilio(base: &str, read_timeout: Duration) -> Twilio {
     Twilio::new(TwilioConfig {
         base: ProviderBase::new(base.parse().unwrap()),
         account_sid: Some(AccountSid::parse(ACCOUNT_SID, SidForm::Short).unwrap()),
         auth_token: Some(SecretString::from(AUTH_TOKEN)),
         connect_timeout: Duration::from_secs(5),
-        read_timeout: Duration::from_millis(200),
+        read_timeout,
         max_bytes: MAX_BYTES,
     })
     .unwrap()
@@ -35,7 +35,12 @@ fn twilio(base: &str) -> Twilio {
 
 /// Everything of recording `RE{number}`.
 async fn fetch(base: &str, number: u32) -> Result<Bytes, Failure> {
-    let media = twilio(base).fetch(&format!("/2010-04-01/Accounts/AC1/Recordings/RE{number}")).await?;
+    fetch_within(PATIENCE, base, number).await
+}
+
+/// The same, from a provider that may be silent for this long.
+async fn fetch_within(silence: Duration, base: &str, number: u32) -> Result<Bytes, Failure> {
+    let media = twilio(base, silence).fetch(&format!("/2010-04-01/Accounts/AC1/Recordings/RE{number}")).await?;
     let chunks: Vec<Bytes> = media.stream.try_collect().await?;
     Ok(chunks.concat().into())
 }
@@ -129,10 +134,11 @@ async fn a_silent_provider_is_left_before_and_in_the_middle_of_the_answer() {
     // Connections are accepted by the system, and nobody answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", silent.local_addr().unwrap());
-    assert_eq!(fetch(&base, 1).await.unwrap_err().code, FailureCode::Timeout);
+    let silence = Duration::from_millis(200);
+    assert_eq!(fetch_within(silence, &base, 1).await.unwrap_err().code, FailureCode::Timeout);
     let provider = Provider::start();
     provider.tell(1, [Answer::Held(recording(1))]);
-    assert_eq!(failure(&provider, 1).await.code, FailureCode::Timeout);
+    assert_eq!(fetch_within(silence, provider.base(), 1).await.unwrap_err().code, FailureCode::Timeout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,6 +168,6 @@ async fn a_recording_that_is_too_large_is_refused_announced_or_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_url_of_another_host_is_never_asked() {
     let (provider, elsewhere) = (Provider::start(), Provider::start());
-    let refused = twilio(provider.base()).fetch(&format!("{}/RE1", elsewhere.base())).await.unwrap_err();
+    let refused = twilio(provider.base(), PATIENCE).fetch(&format!("{}/RE1", elsewhere.base())).await.unwrap_err();
     assert_eq!((refused.code, elsewhere.asked().len()), (FailureCode::UrlRefused, 0));
 }
