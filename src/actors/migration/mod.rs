@@ -73,8 +73,6 @@ pub struct MigrationDeps {
 pub struct MigrationActor {
     child: ChildContext,
     deps: MigrationDeps,
-    /// When this process began to want a connection.
-    begun: Instant,
     /// When the first try for the lock was made: a connection that breaks does not begin the wait anew.
     since: Option<Instant>,
     lock_tries: u32,
@@ -84,8 +82,9 @@ pub struct MigrationActor {
     skipped: bool,
     /// Between the lock and the end: what is missing then is on its way.
     migrating: bool,
-    /// Connections in a row that came to nothing.
+    /// Connections in a row that came to nothing, and since when there is none.
     outages: u32,
+    away_since: Option<Instant>,
     /// Failures since the last migration that was applied.
     failures: u32,
     applied: u32,
@@ -102,13 +101,13 @@ impl MigrationActor {
         Self {
             child,
             deps,
-            begun: Instant::now(),
             since: None,
             lock_tries: 0,
             holder: None,
             skipped: false,
             migrating: false,
             outages: 0,
+            away_since: None,
             failures: 0,
             applied: 0,
             progress: Progress::default(),
@@ -121,14 +120,18 @@ impl MigrationActor {
     fn open(&mut self, ctx: &mut Context<Self>) {
         let gate = Arc::clone(&self.deps.gate);
         self.child.spawn_io(ctx, async move { in_time(gate.open()).await }, |this, session, ctx| match session {
-            Ok(session) => ctx.notify(TryLock(session)),
+            Ok(session) => {
+                this.away_since = None;
+                ctx.notify(TryLock(session));
+            }
             Err(failure) => this.not_connected(failure, ctx),
         });
     }
 
     /// The database comes back some time, and somebody has to migrate then.
     fn not_connected(&mut self, failure: MigrationFailure, ctx: &mut Context<Self>) {
-        let command_gives_up = self.deps.only.is_some() && self.begun.elapsed() >= self.deps.lock_wait;
+        let away = self.away_since.get_or_insert_with(Instant::now).elapsed();
+        let command_gives_up = self.deps.only.is_some() && away >= self.deps.lock_wait;
         if !failure.can_pass || command_gives_up {
             return self.ended(MigrationOutcome::Failed(failure), ctx);
         }
@@ -265,6 +268,9 @@ impl MigrationActor {
                 tracing::info!(marker = "MIGRATION_DONE", applied = count, version, "schema migrated");
             }
             MigrationOutcome::Failed(failure) => {
+                if !self.schema.fits {
+                    self.deps.obstacle.set(Some(failure.to_string()));
+                }
                 tracing::error!(
                     marker = "MIGRATION_FAILED",
                     version = failure.version(),
@@ -274,9 +280,6 @@ impl MigrationActor {
                     blocked_by = self.progress.blocked_by(),
                     "migration failed; the process goes on, and its workers where callspool's own schema fits"
                 );
-                if !self.schema.fits {
-                    self.deps.obstacle.set(Some(failure.to_string()));
-                }
                 self.schema.failure = Some(failure.clone());
             }
         }

@@ -26,7 +26,8 @@ pub(super) async fn configure(
         ("statement_timeout", milliseconds(statement_timeout)),
         ("lock_timeout", milliseconds(lock_timeout)),
         ("transaction_timeout", "0".to_owned()),
-        ("idle_session_timeout", "0".to_owned()),
+        // A migrator is idle for less than a second. One that is frozen must not keep the lock from the fleet for ever.
+        ("idle_session_timeout", "60s".to_owned()),
         ("idle_in_transaction_session_timeout", "60s".to_owned()),
         ("client_connection_check_interval", "1s".to_owned()),
         ("tcp_keepalives_idle", "10".to_owned()),
