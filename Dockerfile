@@ -3,7 +3,7 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches \
-    && echo 'fn main() {}' | tee src/main.rs benches/pure.rs >/dev/null && touch src/lib.rs \
+    && echo 'fn main() {}' | tee src/main.rs benches/pure.rs benches/start.rs >/dev/null && touch src/lib.rs \
     && cargo build --release --locked --bin callspool
 COPY config config
 COPY migrations migrations

@@ -36,12 +36,16 @@ test: setup ## Lints and all tests that install in a minute or two
 test-after-setup:
 	cargo test --locked $(FEATURES)
 
-test-all: test ## Everything that make test runs, and the heavier parts
+test-all: setup ## The heavier parts beside make test: other features, PgBouncer, restarts, licences
+	@$(MAKE) --no-print-directory test-all-after-setup
+
+.PHONY: test-all-after-setup
+test-all-after-setup:
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib
 	@sh .ci/setup.sh heavy
 	cargo test --locked $(FEATURES) --test heavy
-	cargo bench --locked --bench pure -- --test
+	cargo bench --locked --bench pure --bench start -- --test
 	sh .ci/audit.sh
 
 run: setup ## Run the supervised process with an embedded PostgreSQL
@@ -59,8 +63,12 @@ lint: ## Format and lint
 fmt: ## Format
 	cargo fmt
 
-bench: ## Benchmarks of the pure parts
-	cargo bench --locked --bench pure
+bench: setup ## Benchmarks: the pure parts, and a cold start
+	@$(MAKE) --no-print-directory bench-after-setup
+
+.PHONY: bench-after-setup
+bench-after-setup:
+	cargo bench --locked --bench pure --bench start
 
 image: ## Build the container image
 	docker build -t callspool .

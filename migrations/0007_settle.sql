@@ -89,7 +89,7 @@ end $$;
 -- Takes back up to p_limit leases whose instance has not beaten for p_ttl_ms, or whose deadline is over. The attempt
 -- counts: the job is ready again, or dead when it was the last. Returns what became of each.
 create function reap(p_ttl_ms bigint, p_limit integer, p_max_attempts smallint)
-returns table (job_id bigint, business_id bigint, call_sid text, is_dead boolean)
+returns table (job_id bigint, business_id bigint, call_sid text, job_type text, attempt smallint, is_dead boolean)
 language plpgsql set search_path from current
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set enable_material = off set jit = off as $$
@@ -98,6 +98,8 @@ declare
     reaped bigint[];
     reaped_business bigint[];
     reaped_call text[];
+    reaped_type text[];
+    reaped_attempt smallint[];
     reaped_dead boolean[];
     ids bigint[];
     n_all integer[];
@@ -113,7 +115,7 @@ begin
         returning l.*, case when lost.overdue then 'the attempt exceeded its lease'
                             else 'the instance stopped beating' end as why
     ), judged as (
-        select e.*, j.call_sid, e.attempt >= coalesce(j.max_attempts, p_max_attempts) as is_dead
+        select e.*, j.call_sid, j.job_type, e.attempt >= coalesce(j.max_attempts, p_max_attempts) as is_dead
           from ended e cross join lateral (select * from job where job.job_id = e.job_id) j
     ), gone as (
         delete from job j using judged e where j.job_id = e.job_id and e.is_dead
@@ -133,8 +135,9 @@ begin
         select job_id, attempt, business_id, instance_id, leased_at, now(), 'lease_expired', why from judged
     )
     select array_agg(job_id order by job_id), array_agg(business_id order by job_id),
-           array_agg(call_sid order by job_id), array_agg(is_dead order by job_id)
-      into reaped, reaped_business, reaped_call, reaped_dead from judged;
+           array_agg(call_sid order by job_id), array_agg(job_type order by job_id),
+           array_agg(attempt order by job_id), array_agg(is_dead order by job_id)
+      into reaped, reaped_business, reaped_call, reaped_type, reaped_attempt, reaped_dead from judged;
 
     -- Processes that are long gone and hold nothing need no row.
     delete from instance i
@@ -152,5 +155,5 @@ begin
            has_more = b.has_more or x.n > x.dead
       from unnest(ids, n_all, n_dead) x (id, n, dead)
      where b.business_id = x.id;
-    return query select * from unnest(reaped, reaped_business, reaped_call, reaped_dead);
+    return query select * from unnest(reaped, reaped_business, reaped_call, reaped_type, reaped_attempt, reaped_dead);
 end $$;

@@ -3,6 +3,7 @@
 
 use super::{
     obstacle::Obstacle,
+    recording_worker::log_failure,
     slot_manager::Rung,
     supervision::{ChildContext, Outbox, hooks_for_faults},
 };
@@ -152,9 +153,10 @@ async fn answered<T>(call: impl Future<Output = StoreResult<T>>) -> StoreResult<
     tokio::time::timeout(ANSWER_LIMIT, call).await.unwrap_or_else(lost)
 }
 
-/// The release lines of jobs that came back without a report of their worker.
+/// The lines of jobs that came back without a report of their worker.
 pub(super) fn log_released(reclaimed: &[Reclaimed], reason: &'static str) {
-    for Reclaimed { job, business_id, call_sid, disposition } in reclaimed {
+    for Reclaimed { job, business_id, call_sid, job_type, attempt, disposition } in reclaimed {
+        log_failure(call_sid, *job_type, *attempt, disposition);
         let then = match disposition {
             Disposition::Done(_) => "done",
             Disposition::Retry { .. } => "scheduled",

@@ -10,7 +10,7 @@ use super::{
 use crate::domain::{
     failure::{Failure, FailureCode},
     ids::{BusinessId, CallSid},
-    job::{AttemptResult, ClaimedJob, Disposition, Settlement, StoredRecording},
+    job::{AttemptResult, ClaimedJob, Disposition, JobType, Settlement, StoredRecording},
     lease::{LeaseId, WorkerLife},
     ports::Clock,
     retry::RetryPolicy,
@@ -159,27 +159,34 @@ fn log_end(job: &ClaimedJob, disposition: &Disposition, took: Duration) {
             duration_ms = took.as_millis(),
             "recording stored"
         ),
+        failed => log_failure(&job.call_sid, job.job_type, job.attempt, failed),
+    }
+}
+
+/// The line of an attempt that failed, whoever found it out; nothing for one that did not.
+pub(super) fn log_failure(call_sid: &CallSid, job_type: JobType, attempt: u16, disposition: &Disposition) {
+    match disposition {
         Disposition::Retry { delay, failure } => tracing::warn!(
             marker = "WORKER_JOB_FAILED",
-            call_sid = %job.call_sid,
+            %call_sid,
             reason = %failure.code,
-            r#type = %job.job_type,
+            r#type = %job_type,
             retry_in = format_args!("{}ms", delay.as_millis()),
-            attempt = job.attempt,
+            attempt,
             detail = %failure.message,
             "attempt failed"
         ),
         Disposition::Dead { failure } => tracing::error!(
             marker = "WORKER_JOB_FAILED",
-            call_sid = %job.call_sid,
+            %call_sid,
             reason = %failure.code,
-            r#type = %job.job_type,
+            r#type = %job_type,
             retry_in = "never",
-            attempt = job.attempt,
+            attempt,
             detail = %failure.message,
             "job failed for good"
         ),
-        Disposition::HandBack => {}
+        Disposition::Done(_) | Disposition::HandBack => {}
     }
 }
 

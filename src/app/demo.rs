@@ -1,6 +1,6 @@
 //! `callspool demo`: the demo's provider in front of an ordinary process, whose worker is made to panic once.
 
-use super::{Running, io_runtime, log_to, start, stop_on_signals};
+use super::{Running, Signals, io_runtime, log_to, start};
 use crate::{
     adapters::{embedded_postgres::EmbeddedPostgres, storage::folder},
     demo::{Caller, Credentials, Recording, Report, Scenario, SimulatedTwilio, Watch},
@@ -53,12 +53,13 @@ pub fn demo(options: &DemoOptions) -> anyhow::Result<()> {
     let mut settings = settings(&twilio, &credentials)?;
     // Kept until the database is stopped too.
     let _telemetry = log_to(&settings.log, Stdout::Quiet)?;
+    let signals = Signals::catch(&io)?;
     let embedded = io.block_on(EmbeddedPostgres::start(&settings.database.embedded_dir))?;
     let made = io.block_on(embedded.database("callspool_demo"));
     let shown = made.map_err(anyhow::Error::from).and_then(|url| {
         settings.database.url = Some(SecretString::from(url));
         let show = Show { options, scenario: &scenario, recordings: &recordings, twilio: &twilio, begun };
-        show.run(settings, credentials, &io)
+        show.run(settings, credentials, signals, &io)
     });
     // Also when the show ended early: nobody else would stop it.
     io.block_on(embedded.stop());
@@ -78,13 +79,19 @@ struct Show<'a> {
 }
 
 impl Show<'_> {
-    fn run(&self, settings: Settings, credentials: Credentials, io: &Handle) -> anyhow::Result<()> {
+    fn run(
+        &self,
+        settings: Settings,
+        credentials: Credentials,
+        signals: Signals,
+        io: &Handle,
+    ) -> anyhow::Result<()> {
         let max_slots = u32::try_from(settings.queue.default_max_slots).unwrap_or(0);
         let files = folder(&settings.storage.url).context("the demo stores files")?;
         let (database_after, log_dir) = (self.begun.elapsed(), settings.log.dir.clone());
 
         let running = start(settings, io)?;
-        stop_on_signals(io, &running);
+        signals.stop(io, &running);
         let target = format!("http://{}", running.address);
         let caller = io.block_on(async { Caller::new(target.clone(), credentials, sign) })?;
         match io.block_on(ready(&caller, &running)) {

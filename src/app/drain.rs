@@ -1,6 +1,7 @@
 //! From a signal to the end of the process, also when something does not end.
 
 use super::{Parts, Running};
+use anyhow::Context;
 use std::{sync::mpsc, thread, time::Duration};
 use tokio::{
     runtime::Handle,
@@ -15,29 +16,38 @@ const SIGNALLED: i32 = 128;
 /// may need for what it aborted.
 const WATCHDOG_SLACK: Duration = Duration::from_secs(10);
 
-/// Drains on the first SIGTERM or SIGINT; a second one ends the process at once.
-pub fn stop_on_signals(io: &Handle, running: &Running) {
-    let (stop, ends) = (running.stopper(), running.ends.clone());
-    io.spawn(async move {
-        let (mut terminate, mut interrupt) =
-            match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-                (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-                (Err(error), _) | (_, Err(error)) => {
-                    return tracing::error!(%error, "no signal handler: SIGTERM ends the process without a drain");
-                }
-            };
-        either(&mut terminate, &mut interrupt).await;
-        stop();
-        let number = either(&mut terminate, &mut interrupt).await.as_raw_value();
-        tracing::warn!(signal = number, "a second signal: the process ends at once");
-        ends.say(Ok(SIGNALLED + number));
-    });
+/// SIGTERM and SIGINT from now on: what comes before somebody waits for it is kept.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> SignalKind {
-    tokio::select! {
-        _ = terminate.recv() => SignalKind::terminate(),
-        _ = interrupt.recv() => SignalKind::interrupt(),
+impl Signals {
+    /// Before anything is started that somebody has to stop.
+    pub fn catch(io: &Handle) -> anyhow::Result<Self> {
+        let _on_io = io.enter();
+        let caught = |kind| signal(kind).context("signals cannot be caught");
+        Ok(Self { terminate: caught(SignalKind::terminate())?, interrupt: caught(SignalKind::interrupt())? })
+    }
+
+    /// Drains on the first signal; a second one ends the process at once.
+    pub fn stop(mut self, io: &Handle, running: &Running) {
+        let (stop, ends) = (running.stopper(), running.ends.clone());
+        io.spawn(async move {
+            self.next().await;
+            stop();
+            let number = self.next().await.as_raw_value();
+            tracing::warn!(signal = number, "a second signal: the process ends at once");
+            ends.say(Ok(SIGNALLED + number));
+        });
+    }
+
+    async fn next(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+        }
     }
 }
 

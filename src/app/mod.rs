@@ -15,7 +15,7 @@ mod session;
 mod tree;
 
 pub use demo::{DemoOptions, demo};
-pub use drain::stop_on_signals;
+pub use drain::Signals;
 pub use migrate::{baseline, migrate, wait_for_schema};
 pub use session::{Session, embedded_database, with_log, with_schema, with_store};
 

@@ -8,8 +8,9 @@ pub fn run(mut settings: Settings) -> anyhow::Result<Exit> {
     // Kept to the very end: its drop writes out what is still buffered.
     let log = app::log(&settings.log)?;
     let io = app::io_runtime()?;
+    let signals = app::Signals::catch(&io)?;
     let embedded = app::embedded_database(&mut settings, &io)?;
-    let ended = supervised(settings, &io);
+    let ended = supervised(settings, signals, &io);
     // Also when it did not start: nobody else would stop it.
     if let Some(embedded) = embedded {
         io.block_on(embedded.stop());
@@ -20,8 +21,8 @@ pub fn run(mut settings: Settings) -> anyhow::Result<Exit> {
 }
 
 /// Starts the process's tree and waits for its end.
-fn supervised(settings: Settings, io: &Handle) -> anyhow::Result<i32> {
+fn supervised(settings: Settings, signals: app::Signals, io: &Handle) -> anyhow::Result<i32> {
     let running = app::start(settings, io)?;
-    app::stop_on_signals(io, &running);
+    signals.stop(io, &running);
     running.join()
 }

@@ -7,7 +7,7 @@ use super::{
     backfill::{Backfill, BackfillFile, BackfillName, BackfillStatus, BackfillTrouble, Batch, Verdict},
     failure::Failure,
     ids::{BusinessId, CallSid, InstanceId, JobId},
-    job::{AttemptView, ClaimedJob, Disposition, Enqueued, JobFilter, JobView, NewJob, Settlement},
+    job::{AttemptView, ClaimedJob, Disposition, Enqueued, JobFilter, JobType, JobView, NewJob, Settlement},
     lease::{Holder, LeaseId, WorkerLife},
     migration::{
         LockTry, MigrationFailure, MigrationProgress, MigrationRecord, MigrationSet, SchemaVersions, Version,
@@ -87,6 +87,9 @@ pub struct Reclaimed {
     pub job: JobId,
     pub business_id: BusinessId,
     pub call_sid: CallSid,
+    pub job_type: JobType,
+    /// The attempt that ended; counts from 1.
+    pub attempt: u16,
     /// How it goes on: ready again, scheduled, or dead.
     pub disposition: Disposition,
 }

@@ -4,7 +4,7 @@ use super::{
     Store,
     errors::clean_error,
     millis,
-    rows::{ClaimedRow, HeldRow, OrphanRow, business_id},
+    rows::{ClaimedRow, HeldRow, OrphanRow, business_id, job_type},
 };
 use crate::domain::{
     failure::Failure,
@@ -115,6 +115,8 @@ impl Dispatch for Store {
                 job: JobId(row.job_id),
                 business_id: business_id(row.business_id)?,
                 call_sid: CallSid::from_checked(row.call_sid),
+                job_type: job_type(&row.job_type)?,
+                attempt,
                 disposition: disposition.clone(),
             };
             ends.push((Settlement { job: reclaimed.job, lease: LeaseId(row.lease_id), disposition }, reclaimed));

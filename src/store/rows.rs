@@ -3,7 +3,7 @@
 
 use crate::domain::{
     ids::{BusinessId, CallSid, InstanceId, JobId, RecordingSid},
-    job::{AttemptView, ClaimedJob, Enqueued, JobView, LastError},
+    job::{AttemptView, ClaimedJob, Enqueued, JobType, JobView, LastError},
     lease::{LeaseId, WorkerLife},
     ports::{HeldLease, InstanceInfo, InstanceStatus, StoreError, StoreResult},
 };
@@ -16,12 +16,16 @@ pub(super) fn unknown(column: &str) -> StoreError {
     StoreError::new(None, format!("column {column} holds a value that this version does not know"))
 }
 
-fn count(value: i16) -> u16 {
+pub(super) fn count(value: i16) -> u16 {
     u16::try_from(value).unwrap_or(0)
 }
 
 pub(super) fn business_id(value: i64) -> StoreResult<BusinessId> {
     BusinessId::try_from(value).map_err(|_| unknown("business_id"))
+}
+
+pub(super) fn job_type(value: &str) -> StoreResult<JobType> {
+    value.parse().map_err(|_| unknown("job_type"))
 }
 
 pub(super) fn life(worker: i32, generation: i64) -> WorkerLife {
@@ -77,7 +81,7 @@ impl JobRow {
             business_id: business_id(self.business_id)?,
             call_sid: CallSid::from_checked(self.call_sid),
             recording_sid: self.recording_sid.map(RecordingSid::from_checked),
-            job_type: self.job_type.parse().map_err(|_| unknown("job_type"))?,
+            job_type: job_type(&self.job_type)?,
             state: self.state.parse().map_err(|_| unknown("state"))?,
             attempt: count(self.attempt),
             max_attempts: self.max_attempts.map_or(max_attempts, count),
@@ -146,7 +150,7 @@ impl ClaimedRow {
             call_sid: CallSid::from_checked(self.call_sid.ok_or_else(|| unknown("call_sid"))?),
             recording_sid: self.recording_sid.map(RecordingSid::from_checked),
             recording_url: self.recording_url.ok_or_else(|| unknown("recording_url"))?,
-            job_type: self.job_type.unwrap_or_default().parse().map_err(|_| unknown("job_type"))?,
+            job_type: job_type(&self.job_type.unwrap_or_default())?,
             attempt: count(self.attempt.unwrap_or(1)),
             max_attempts: self.max_attempts.map_or(max_attempts, count),
             running: self.running.unwrap_or(0),
@@ -189,6 +193,7 @@ pub(super) struct OrphanRow {
     pub(super) attempt: i16,
     pub(super) business_id: i64,
     pub(super) call_sid: String,
+    pub(super) job_type: String,
     pub(super) max_attempts: Option<i16>,
 }
 
@@ -197,6 +202,8 @@ pub(super) struct ReapedRow {
     pub(super) job_id: i64,
     pub(super) business_id: i64,
     pub(super) call_sid: String,
+    pub(super) job_type: String,
+    pub(super) attempt: i16,
     pub(super) is_dead: bool,
 }
 

@@ -34,7 +34,7 @@ statements! {
     settle = "select * from {s}.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     held = "select l.job_id, l.lease_id, l.worker, l.generation, l.business_id, j.call_sid
               from {s}.job_lease l join {s}.job j using (job_id) where l.instance_id = $1";
-    held_by = "select l.job_id, l.lease_id, l.attempt, l.business_id, j.call_sid, j.max_attempts
+    held_by = "select l.job_id, l.lease_id, l.attempt, l.business_id, j.call_sid, j.job_type, j.max_attempts
                  from {s}.job_lease l join {s}.job j using (job_id)
                 where l.instance_id = $1 and l.worker = $2 and l.generation = $3";
     beat = "insert into {s}.instance (instance_id, host, pid, roles, version, workers, draining, actors)
@@ -43,7 +43,7 @@ statements! {
                set beat_at = now(), workers = excluded.workers, draining = excluded.draining, actors = excluded.actors";
     deregister = "delete from {s}.instance i where i.instance_id = $1
                      and not exists (select 1 from {s}.job_lease l where l.instance_id = i.instance_id)";
-    reap = "select job_id, business_id, call_sid, is_dead from {s}.reap($1, $2, $3)";
+    reap = "select job_id, business_id, call_sid, job_type, attempt, is_dead from {s}.reap($1, $2, $3)";
     promote = "select promoted, next_due_ms from {s}.promote($1)";
     rotate_history = "select created, dropped from {s}.rotate_history($1 * interval '1 ms')";
     heal_stranded = "select {s}.heal_stranded()";

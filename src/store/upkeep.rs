@@ -4,7 +4,7 @@ use super::{
     Store,
     errors::clean_error,
     millis,
-    rows::{ReapedRow, business_id},
+    rows::{ReapedRow, business_id, count, job_type},
 };
 use crate::domain::{
     failure::{Failure, FailureCode},
@@ -34,7 +34,8 @@ impl Upkeep for Store {
                 Disposition::Retry { delay: Duration::ZERO, failure }
             };
             let (job, call_sid) = (JobId(row.job_id), CallSid::from_checked(row.call_sid));
-            Ok(Reclaimed { job, business_id: business_id(row.business_id)?, call_sid, disposition })
+            let (business_id, job_type) = (business_id(row.business_id)?, job_type(&row.job_type)?);
+            Ok(Reclaimed { job, business_id, call_sid, job_type, attempt: count(row.attempt), disposition })
         };
         rows.into_iter().map(reclaimed).collect()
     }

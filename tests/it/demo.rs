@@ -41,6 +41,7 @@ async fn every_recording_is_stored_and_verified_although_a_worker_panics() {
     assert!(text.contains("60 of 60 stored") && !text.contains('\u{1b}'), "plain lines without a terminal: {text}");
     let log = log(folder.path());
     assert!(log.contains(r#""reason":"error: an I/O task panicked""#), "{log}");
+    assert!(log.contains("[WORKER_JOB_FAILED]") && log.contains("reason=worker_died"));
     assert!(log.contains("[WORKER_RELEASE_SLOT]") && log.contains("reason=reaped"));
 }
 
