@@ -11,11 +11,12 @@
 
 mod beat;
 mod recovery;
+mod reports;
 
 use super::{
     drain::DrainTally,
     obstacle::Obstacle,
-    recording_worker::{Assign, Doing, Ended, RecordingWorker, Settled, WorkerReport},
+    recording_worker::{Assign, Ended, RecordingWorker, Settled},
     supervision::{ChildContext, ChildRef, Roster, hooks_for_faults},
 };
 use crate::domain::{
@@ -150,49 +151,6 @@ impl SlotManager {
             audit_due: false,
             draining: false,
             deps,
-        }
-    }
-
-    // --- what the workers say
-
-    fn hear(&mut self, WorkerReport { life, answering, doing }: WorkerReport) {
-        self.forget_older_lives(life);
-        let its_own = match &doing {
-            Doing::Busy(lease) => Some(*lease),
-            Doing::Finished(ended) => Some(ended.settlement.lease),
-            Doing::Idle | Doing::Leaving | Doing::Refused(_) => None,
-        };
-        if let Some(lease) = its_own {
-            self.unclaimed.remove(&lease);
-        }
-        self.hand_back_unclaimed(life, answering);
-        match doing {
-            Doing::Idle => {
-                self.set_free(life);
-            }
-            Doing::Leaving => {
-                self.free.remove(&life);
-            }
-            Doing::Busy(_) => {}
-            Doing::Finished(ended) => self.finish(Some(life), ended),
-            Doing::Refused(job) => self.finish(None, Ended::new(&job, Disposition::HandBack)),
-        }
-    }
-
-    /// Unless it has another job already: a report that was repeated is settled twice, and the second time its worker is
-    /// long at the next one.
-    fn set_free(&mut self, life: WorkerLife) {
-        if !self.busy.values().any(|busy| *busy == life) {
-            self.free.insert(life);
-        }
-    }
-
-    fn finish(&mut self, worker: Option<WorkerLife>, ended: Ended) {
-        let lease = ended.settlement.lease;
-        self.unclaimed.remove(&lease);
-        // A report that answers a question may say again what is already on its way.
-        if !self.finished.iter().any(|finished| finished.ended.settlement.lease == lease) {
-            self.finished.push(Finished { worker, ended });
         }
     }
 
@@ -414,18 +372,6 @@ impl Actor for SlotManager {
     }
 
     hooks_for_faults!();
-}
-
-impl Handler<WorkerReport> for SlotManager {
-    type Result = ();
-
-    fn handle(&mut self, report: WorkerReport, ctx: &mut Context<Self>) {
-        // While recovering the workers' news would be overwritten; they are asked at its end.
-        if self.child.survives("handler", ctx) && self.phase != Phase::Recovering {
-            self.hear(report);
-            self.step(ctx);
-        }
-    }
 }
 
 /// Jobs may have come in: from the listener, from maintenance, or from this process's own routes.
