@@ -2,6 +2,7 @@
 //! rotated, and the invariants are checked. Every process does this; the steps share the work among them.
 
 use super::{
+    answer::answered_within,
     obstacle::Obstacle,
     recording_worker::log_failure,
     slot_manager::Rung,
@@ -9,16 +10,16 @@ use super::{
 };
 use crate::domain::{
     job::Disposition,
-    ports::{Clock, Promoted, Reclaimed, Storage, StoreError, StoreResult, Upkeep},
+    ports::{Clock, Promoted, Reclaimed, Storage, StoreError, Upkeep},
 };
 use actix::{Actor, ActorContext, Context};
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// Rows that one step moves at most; a full step is followed by another at once.
 const BATCH: u32 = 1_000;
 /// A step that takes longer counts as lost, and is tried again at its next time. Without a limit, one connection that
 /// died without a word would end a task for good: retries would never run again, nor lost jobs come back.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+const STEP_LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks for stranded businesses.
 const HEAL_INTERVAL: Duration = Duration::from_mins(1);
 /// Between two checks of the storage.
@@ -59,10 +60,14 @@ impl Maintenance {
 
     fn promote(&mut self, ctx: &mut Context<Self>) {
         let upkeep = Arc::clone(&self.deps.upkeep);
-        self.child.spawn_io(ctx, async move { answered(upkeep.promote(BATCH)).await }, |this, promoted, ctx| {
-            let wait = this.after_promote(promoted);
-            this.child.run_later(ctx, wait, Self::promote);
-        });
+        self.child.spawn_io(
+            ctx,
+            async move { answered_within(STEP_LIMIT, upkeep.promote(BATCH)).await },
+            |this, promoted, ctx| {
+                let wait = this.after_promote(promoted);
+                this.child.run_later(ctx, wait, Self::promote);
+            },
+        );
     }
 
     fn after_promote(&self, promoted: Result<Promoted, StoreError>) -> Duration {
@@ -84,30 +89,34 @@ impl Maintenance {
 
     fn reap(&mut self, ctx: &mut Context<Self>) {
         let (upkeep, ttl) = (Arc::clone(&self.deps.upkeep), self.deps.beat_ttl);
-        self.child.spawn_io(ctx, async move { answered(upkeep.reap(ttl, BATCH)).await }, |this, reaped, ctx| {
-            let full = match reaped {
-                Ok(reaped) => {
-                    log_released(&reaped, "reaped");
-                    if !reaped.is_empty() {
-                        this.deps.slot_manager.send(Rung);
+        self.child.spawn_io(
+            ctx,
+            async move { answered_within(STEP_LIMIT, upkeep.reap(ttl, BATCH)).await },
+            |this, reaped, ctx| {
+                let full = match reaped {
+                    Ok(reaped) => {
+                        log_released(&reaped, "reaped");
+                        if !reaped.is_empty() {
+                            this.deps.slot_manager.send(Rung);
+                        }
+                        reaped.len() >= BATCH as usize
                     }
-                    reaped.len() >= BATCH as usize
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "lost leases could not be reaped");
-                    false
-                }
-            };
-            let wait = if full { Duration::ZERO } else { this.jittered(this.deps.reap_interval) };
-            this.child.run_later(ctx, wait, Self::reap);
-        });
+                    Err(error) => {
+                        tracing::warn!(%error, "lost leases could not be reaped");
+                        false
+                    }
+                };
+                let wait = if full { Duration::ZERO } else { this.jittered(this.deps.reap_interval) };
+                this.child.run_later(ctx, wait, Self::reap);
+            },
+        );
     }
 
     fn rotate_history(&mut self, ctx: &mut Context<Self>) {
         let (upkeep, keep) = (Arc::clone(&self.deps.upkeep), self.deps.history_keep);
         self.child.spawn_io(
             ctx,
-            async move { answered(upkeep.rotate_history(keep)).await },
+            async move { answered_within(STEP_LIMIT, upkeep.rotate_history(keep)).await },
             |this, rotated, ctx| {
                 match rotated {
                     Ok((0, 0)) => {}
@@ -121,17 +130,21 @@ impl Maintenance {
 
     fn heal(&mut self, ctx: &mut Context<Self>) {
         let upkeep = Arc::clone(&self.deps.upkeep);
-        self.child.spawn_io(ctx, async move { answered(upkeep.heal_stranded()).await }, |this, healed, ctx| {
-            match healed {
-                Ok(0) => {}
-                Ok(businesses) => {
-                    tracing::error!(businesses, "businesses had ready jobs and were not marked so; marked now");
-                    this.deps.slot_manager.send(Rung);
+        self.child.spawn_io(
+            ctx,
+            async move { answered_within(STEP_LIMIT, upkeep.heal_stranded()).await },
+            |this, healed, ctx| {
+                match healed {
+                    Ok(0) => {}
+                    Ok(businesses) => {
+                        tracing::error!(businesses, "businesses had ready jobs and were not marked so; marked now");
+                        this.deps.slot_manager.send(Rung);
+                    }
+                    Err(error) => tracing::warn!(%error, "stranded businesses could not be looked for"),
                 }
-                Err(error) => tracing::warn!(%error, "stranded businesses could not be looked for"),
-            }
-            this.child.run_later(ctx, this.jittered(HEAL_INTERVAL), Self::heal);
-        });
+                this.child.run_later(ctx, this.jittered(HEAL_INTERVAL), Self::heal);
+            },
+        );
     }
 
     /// Says at once, and as long as it lasts, that recordings cannot be stored (incident 21).
@@ -145,12 +158,6 @@ impl Maintenance {
             this.child.run_later(ctx, this.jittered(STORAGE_INTERVAL), Self::check_storage);
         });
     }
-}
-
-/// A database call whose answer may not come.
-async fn answered<T>(call: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
-    let lost = |_| Err(StoreError::new(None, format!("no answer within {} s", ANSWER_LIMIT.as_secs())));
-    tokio::time::timeout(ANSWER_LIMIT, call).await.unwrap_or_else(lost)
 }
 
 /// The lines of jobs that came back without a report of their worker.

@@ -26,6 +26,7 @@
 //! the HTTP client and the storage were made, and calls the actor back. A connection is bound to the runtime that
 //! opened it, and a runtime that goes takes its connections along.
 
+mod answer;
 pub mod backfill;
 pub mod drain;
 pub mod job_types;

@@ -16,6 +16,7 @@ mod progress;
 mod schema_gate;
 
 use super::{
+    answer::{answered, answered_within},
     obstacle::Obstacle,
     supervision::{ChildContext, Outbox, hooks_for_faults},
 };
@@ -29,7 +30,6 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use progress::Progress;
 use schema_gate::SchemaGate;
 use std::{
-    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -44,8 +44,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Between two tries of a migration that fails in a way that can pass: doubles from the first to the slowest.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// An answer that takes longer counts as lost. Migrations themselves are bounded by their session's timeouts.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// The same where tables of ours may have to be made first, which may wait for locks.
 const NEXT_LIMIT: Duration = Duration::from_mins(2);
 
@@ -119,7 +117,7 @@ impl MigrationActor {
 
     fn open(&mut self, ctx: &mut Context<Self>) {
         let gate = Arc::clone(&self.deps.gate);
-        self.child.spawn_io(ctx, async move { in_time(gate.open()).await }, |this, session, ctx| match session {
+        self.child.spawn_io(ctx, async move { answered(gate.open()).await }, |this, session, ctx| match session {
             Ok(session) => {
                 this.away_since = None;
                 ctx.notify(TryLock(session));
@@ -224,7 +222,7 @@ impl MigrationActor {
             let version = session.version().await?;
             session.close().await.map(|()| version)
         };
-        let close = async move { in_time(close).await };
+        let close = async move { answered(close).await };
         self.child.spawn_io(ctx, close, |this, closed: Result<Version, _>, ctx| match (closed, this.applied) {
             (Ok(version), 0) => this.ended(MigrationOutcome::UpToDate { version }, ctx),
             (Ok(version), count) => this.ended(MigrationOutcome::Applied { count, version }, ctx),
@@ -308,23 +306,6 @@ fn say_waiting(attempt: u32, waited: Duration, holder: Option<&LockHolder>) {
     );
 }
 
-/// An answer that does not come is a broken connection.
-async fn in_time<T>(call: impl Future<Output = Result<T, MigrationFailure>>) -> Result<T, MigrationFailure> {
-    answered_within(ANSWER_LIMIT, call).await
-}
-
-async fn answered_within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, MigrationFailure>>,
-) -> Result<T, MigrationFailure> {
-    let lost = |_| Err(MigrationFailure::passing(None, lost_answer(limit)));
-    tokio::time::timeout(limit, call).await.unwrap_or_else(lost)
-}
-
-fn lost_answer(limit: Duration) -> String {
-    format!("no answer within {} s", limit.as_secs())
-}
-
 impl Actor for MigrationActor {
     type Context = Context<Self>;
 
@@ -362,7 +343,7 @@ impl Handler<TryLock> for MigrationActor {
         self.lock_tries += 1;
         self.since.get_or_insert_with(Instant::now);
         let lock_try = async move {
-            let answer = in_time(session.try_lock()).await;
+            let answer = answered(session.try_lock()).await;
             (session, answer)
         };
         self.child.spawn_io(ctx, lock_try, |this, (session, answer), ctx| this.tried(session, answer, ctx));

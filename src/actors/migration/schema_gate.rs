@@ -1,12 +1,12 @@
 //! The schema gate: it opens when the schema fits, whoever migrated. It hears of migrations by a bell, and looks now
 //! and then behind it.
 
-use super::{ANSWER_LIMIT, MigrationActor, lost_answer};
+use super::MigrationActor;
 use crate::{
-    actors::supervision::IoTask,
+    actors::{answer::answered, supervision::IoTask},
     domain::{
         migration::{MigrationFailure, SchemaVersions},
-        ports::{BellEar, Gate, StoreError, StoreResult},
+        ports::{BellEar, Gate, StoreResult},
     },
 };
 use actix::{AsyncContext, Context, SpawnHandle};
@@ -142,11 +142,10 @@ impl MigrationActor {
 }
 
 async fn see(gate: Arc<dyn Gate>) -> Seen {
-    let look = async {
+    answered(async {
         let versions = gate.versions().await?;
         let somebody = versions.fits() || gate.somebody_migrates().await?;
         Ok((versions, somebody))
-    };
-    let lost = |_| Err(StoreError::new(None, lost_answer(ANSWER_LIMIT)));
-    tokio::time::timeout(ANSWER_LIMIT, look).await.unwrap_or_else(lost)
+    })
+    .await
 }

@@ -14,6 +14,7 @@ mod recovery;
 mod reports;
 
 use super::{
+    answer::answered,
     drain::DrainTally,
     obstacle::Obstacle,
     recording_worker::{Assign, Ended, RecordingWorker, Settled},
@@ -23,13 +24,12 @@ use crate::domain::{
     ids::InstanceId,
     job::{ClaimedJob, Disposition, Settlement},
     lease::{LeaseId, WorkerLife},
-    ports::{ClaimRequest, Claimed, Clock, Dispatch, HeldLease, StoreError, StoreResult},
+    ports::{ClaimRequest, Claimed, Clock, Dispatch, HeldLease, StoreResult},
     slots::RingPlace,
 };
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    future::Future,
     sync::Arc,
     time::Duration,
 };
@@ -38,8 +38,6 @@ use std::{
 const DRAIN_LIMIT: u32 = 2_000;
 /// Results that one settlement carries.
 const SETTLE_LIMIT: usize = 1_000;
-/// An answer of the database that takes longer counts as lost.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// Wait after an error of the database.
 const ERROR_PAUSE: Duration = Duration::from_millis(500);
 
@@ -348,12 +346,6 @@ impl SlotManager {
             ctx.stop();
         });
     }
-}
-
-/// A database call whose answer may not come.
-async fn answered<T>(call: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
-    let lost = |_| Err(StoreError::new(None, format!("no answer within {} s", ANSWER_LIMIT.as_secs())));
-    tokio::time::timeout(ANSWER_LIMIT, call).await.unwrap_or_else(lost)
 }
 
 impl Actor for SlotManager {

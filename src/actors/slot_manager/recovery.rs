@@ -3,9 +3,12 @@
 //! An answer that did not arrive says nothing about what the database did, or will still do: a claim that is given up
 //! here may commit later, after the recovery has read the leases. Such a lease would keep its slot until its deadline.
 
-use super::{ERROR_PAUSE, Phase, SlotManager, answered};
+use super::{ERROR_PAUSE, Phase, SlotManager};
 use crate::{
-    actors::recording_worker::{Announce, Ended},
+    actors::{
+        answer::answered,
+        recording_worker::{Announce, Ended},
+    },
     domain::{
         job::{Disposition, Settlement},
         lease::WorkerLife,
