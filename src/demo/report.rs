@@ -111,6 +111,9 @@ impl Report {
                 percentile(&times, 95),
             ]);
         }
+        if let Some(first) = table.column_mut(0) {
+            first.set_padding((0, 1));
+        }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
