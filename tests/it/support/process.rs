@@ -1,6 +1,10 @@
 //! `callspool run` as a real process, whose log is read as it comes.
 
 use super::{Database, Provider, within_patience};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -227,13 +231,12 @@ impl Process {
         self.child.id().expect("it runs").cast_signed()
     }
 
-    pub fn signal(&self, signal: &str) {
-        let sent = std::process::Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
-        assert!(sent.success());
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
     pub fn terminate(&self) {
-        self.signal("-TERM");
+        self.signal(Signal::SIGTERM);
     }
 
     /// Waits for the end of the process and of its log; the exit code, or minus the signal's number.
