@@ -3,11 +3,7 @@
 use super::{io_runtime, store};
 use crate::{
     adapters::embedded_postgres::EmbeddedPostgres,
-    domain::{
-        ids::InstanceId,
-        migration::SchemaVersions,
-        ports::{Gate, StoreResult},
-    },
+    domain::{ids::InstanceId, migration::SchemaVersions, ports::Gate},
     settings::Settings,
     store::Store,
     telemetry,
@@ -23,17 +19,24 @@ pub struct Session {
     pub io: Handle,
 }
 
+impl Session {
+    /// The schema as it stands; the first question that the database is asked.
+    fn versions(&self) -> anyhow::Result<SchemaVersions> {
+        self.io.block_on(self.store.versions()).context("the database of DATABASE_URL cannot be used")
+    }
+}
+
 /// Connects, runs `command`, and closes again. The schema may be any, or missing.
 pub fn with_store<T>(settings: Settings, command: impl FnOnce(&Session) -> anyhow::Result<T>) -> anyhow::Result<T> {
-    with_session(settings, Level::WARN, |session, versions| {
-        versions.context("the database of DATABASE_URL cannot be used")?;
+    with_session(settings, Level::WARN, |session| {
+        session.versions()?;
         command(session)
     })
 }
 
 /// For `callspool migrate`: the database may even be away at first, and what is done is logged.
 pub fn with_log<T>(settings: Settings, command: impl FnOnce(&Session) -> anyhow::Result<T>) -> anyhow::Result<T> {
-    with_session(settings, Level::INFO, |session, _| command(session))
+    with_session(settings, Level::INFO, command)
 }
 
 /// The same for a command that needs our tables as this binary knows them.
@@ -41,8 +44,8 @@ pub fn with_schema<T>(
     settings: Settings,
     command: impl FnOnce(&Session) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    with_session(settings, Level::WARN, |session, versions| {
-        let versions = versions.context("the database of DATABASE_URL cannot be used")?;
+    with_session(settings, Level::WARN, |session| {
+        let versions = session.versions()?;
         let schema = &session.settings.database.schema;
         ensure!(versions.fits(), "{schema}: {versions}; `callspool migrate run` brings it there");
         command(session)
@@ -52,15 +55,14 @@ pub fn with_schema<T>(
 fn with_session<T>(
     mut settings: Settings,
     log: Level,
-    command: impl FnOnce(&Session, StoreResult<SchemaVersions>) -> anyhow::Result<T>,
+    command: impl FnOnce(&Session) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     telemetry::init_for_command(log);
     let io = io_runtime()?;
     let embedded = embedded_database(&mut settings, &io)?;
     let done = io.block_on(async { store(&settings, InstanceId::generate()) }).and_then(|store| {
         let session = Session { settings, store, io: io.clone() };
-        let versions = io.block_on(session.store.versions());
-        let done = command(&session, versions);
+        let done = command(&session);
         io.block_on(session.store.close());
         done
     });
