@@ -8,6 +8,7 @@
 use crate::domain::{
     failure::{Failure, FailureCode},
     ports::{Storage, Upload},
+    text::io_kind,
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -148,13 +149,6 @@ fn failure(error: &Error) -> Failure {
         other => io_kind(other).map_or_else(|| "the storage failed".to_owned(), |kind| kind.to_string()),
     };
     Failure::new(FailureCode::StorageError, text)
-}
-
-/// The operating system's reason, somewhere below: "no storage space", say.
-fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
-    std::iter::successors(Some(error), |error| error.source())
-        .find_map(|error| error.downcast_ref::<io::Error>())
-        .map(io::Error::kind)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Text from outside, made fit for a log line, an error or a page.
 
+use std::{io, iter::successors};
+
 /// The longest error text that is kept or logged, in characters.
 pub const MAX_CHARS: usize = 200;
 
@@ -18,6 +20,13 @@ pub fn clean(text: &str) -> String {
         line = line.chars().take(MAX_CHARS - 1).chain(['…']).collect();
     }
     line
+}
+
+/// The operating system's reason, somewhere below an error whose own words may name a path: "no storage space", say.
+pub fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<io::Error>())
+        .map(io::Error::kind)
 }
 
 /// `scheme://user:pass@host/path?query` as `scheme://host/path`; any other word as it is.

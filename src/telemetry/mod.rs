@@ -9,6 +9,7 @@ mod panic_hook;
 
 pub use panic_hook::install as install_panic_hook;
 
+use crate::domain::text::io_kind;
 use line::Lines;
 use std::{
     fs::DirBuilder,
@@ -95,7 +96,7 @@ pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
         .filename_suffix("jsonl")
         .max_log_files(config.keep_files)
         .build(&config.dir)
-        .map_err(|error| unusable(io_kind(&error)))?;
+        .map_err(|error| unusable(io_kind(&error).unwrap_or(io::ErrorKind::Other)))?;
     let (file, file_worker, file_lost) = buffered(files);
     let (stdout, stdout_worker, stdout_lost) = buffered(io::stdout());
     let on_stdout = match config.stdout {
@@ -185,13 +186,6 @@ impl<W: Write> Write for Counting<W> {
 
 fn wants_colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// The operating system's reason, somewhere below an error.
-fn io_kind(error: &(dyn std::error::Error + 'static)) -> io::ErrorKind {
-    std::iter::successors(Some(error), |error| error.source())
-        .find_map(|error| error.downcast_ref::<io::Error>())
-        .map_or(io::ErrorKind::Other, io::Error::kind)
 }
 
 #[cfg(test)]
