@@ -4,7 +4,10 @@
 //! These are questions about the first words of a statement. What they do not see, such as the body of a function, is
 //! looked at while it runs (see `store/gate/protected.rs`).
 
-use super::sql_script::{ScriptError, statements};
+use super::{
+    sql_name,
+    sql_script::{ScriptError, statements},
+};
 
 /// An index that is built without a transaction. What is cut off leaves an invalid index behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,7 +135,7 @@ fn after_parentheses(rest: &[Token]) -> &[Token] {
 
 /// A name with or without its schema, quoted.
 fn qualified(rest: &[Token]) -> String {
-    let quoted = |token: &Token| format!("\"{}\"", token.text.replace('"', "\"\""));
+    let quoted = |token: &Token| sql_name::quoted(&token.text);
     match rest {
         [schema, dot, name, ..] if dot.text == "." => format!("{}.{}", quoted(schema), quoted(name)),
         [name, ..] => quoted(name),

@@ -14,6 +14,16 @@ pub fn is_table(text: &str) -> bool {
     (1..=2).contains(&parts.clone().count()) && parts.all(is_name)
 }
 
+/// An identifier as it stands in SQL, whatever it holds (PostgreSQL documentation, "Identifiers and Key Words").
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The same of a table, with or without its schema.
+pub fn quoted_table(table: &str) -> String {
+    table.split('.').map(quoted).collect::<Vec<_>>().join(".")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,6 +36,12 @@ mod tests {
         for bad in ["", "Pg", "pg_x", "a-b", "a\"b", "1a", "a b", "a.b"] {
             assert!(!is_name(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn no_name_can_become_sql() {
+        assert_eq!(quoted("a\" or 1"), "\"a\"\" or 1\"");
+        assert_eq!(quoted_table("crm.leads"), "\"crm\".\"leads\"");
     }
 
     #[test]

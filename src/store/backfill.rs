@@ -13,6 +13,7 @@ use super::{
 use crate::domain::{
     backfill::{Backfill, BackfillKind, BackfillName, BackfillStatus, BackfillTrouble, Batch, Standing, Verdict},
     ports::{Backfills, StoreResult},
+    sql_name::{quoted, quoted_table},
 };
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
@@ -86,7 +87,7 @@ impl Backfills for Store {
         self.limit(&mut transaction, backfill).await?;
         let step = match &backfill.kind {
             BackfillKind::KeyRange { table, key } => {
-                range_batch(&mut transaction, backfill, &quoted(table), &quoted(key), &range, rows).await?
+                range_batch(&mut transaction, backfill, &quoted_table(table), &quoted(key), &range, rows).await?
             }
             BackfillKind::UntilEmpty => next_rows(&mut transaction, backfill, rows).await?,
         };
@@ -169,7 +170,7 @@ impl Store {
         let (origin, target) = match &backfill.kind {
             BackfillKind::KeyRange { table, key } => {
                 self.check_key(transaction, table, key).await?;
-                bounds(transaction, &quoted(table), &quoted(key)).await?
+                bounds(transaction, &quoted_table(table), &quoted(key)).await?
             }
             BackfillKind::UntilEmpty => (None, None),
         };
@@ -193,7 +194,7 @@ impl Store {
         key: &str,
     ) -> Result<(), BackfillTrouble> {
         let found: Option<KeyRow> = sqlx::query_as(self.sql().backfill_key.clone())
-            .bind(quoted(table))
+            .bind(quoted_table(table))
             .bind(key)
             .fetch_optional(transaction)
             .await?;
@@ -302,11 +303,6 @@ async fn next_rows(transaction: &mut Transaction, backfill: &Backfill, rows: u32
         }
     }
     Ok(Step { position: None, rows: changed, is_last: changed == 0 })
-}
-
-/// Of a name that was checked: `crm.leads` as `"crm"."leads"`, since it may be a word of SQL.
-fn quoted(name: &str) -> String {
-    name.split('.').map(|part| format!("\"{part}\"")).collect::<Vec<_>>().join(".")
 }
 
 impl From<sqlx::Error> for BackfillTrouble {

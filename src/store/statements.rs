@@ -1,5 +1,6 @@
 //! Every statement, with the schema's name put in once. A test prepares each of them against the real schema.
 
+use crate::domain::sql_name::quoted;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 macro_rules! statements {
@@ -12,7 +13,7 @@ macro_rules! statements {
         impl Statements {
             /// The schema's name is quoted, so that no name can become SQL.
             pub(super) fn new(schema: &str) -> Self {
-                let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+                let quoted = quoted(schema);
                 Self { $($name: AssertSqlSafe($text.replace("{s}", &quoted)).into_sql_str(),)* }
             }
 

@@ -10,7 +10,7 @@ mod owner;
 
 pub use binaries::Binaries;
 
-use crate::domain::text::clean;
+use crate::domain::{sql_name::quoted, text::clean};
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
@@ -125,8 +125,7 @@ impl EmbeddedPostgres {
             let mut connection = self.cluster.connect("postgres").await?;
             // Asked again after a refusal: another process may have made it in between.
             if !is_there(&mut connection, name).await? {
-                let quoted = name.replace('"', "\"\"");
-                let made = connection.execute(AssertSqlSafe(format!("create database \"{quoted}\""))).await;
+                let made = connection.execute(AssertSqlSafe(format!("create database {}", quoted(name)))).await;
                 if let Err(error) = made
                     && !is_there(&mut connection, name).await?
                 {

@@ -5,8 +5,7 @@ use super::{
     history, index_builds,
     protected::run_watched,
     session::Session,
-    session_settings::AS_OURSELVES,
-    session_settings::configure,
+    session_settings::{AS_OURSELVES, configure},
     sources::Source,
 };
 use crate::domain::{
@@ -14,6 +13,7 @@ use crate::domain::{
     migration_script::{
         IndexBuild, controls_transaction, index_build, may_lose_rows, needs_no_transaction, transaction_end,
     },
+    sql_name::quoted,
     sql_script::{Statement, statements},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqlSafeStr, SqlStr, migrate::Migrate};
@@ -45,7 +45,7 @@ pub(super) async fn apply(session: &mut Session, source: &Source) -> Result<Dura
         mark: (ours && source.header.compatible).then(|| store.sql().mark_compatible.clone()),
         statement_timeout: source.header.statement_timeout.unwrap_or(config.migration_statement_timeout),
     };
-    let search_path = ours.then(|| format!("\"{}\"", config.schema.replace('"', "\"\"")));
+    let search_path = ours.then(|| quoted(&config.schema));
     let header = source.header;
     let prepared = configure(connection, config, header.statement_timeout, header.lock_timeout, search_path).await;
     prepared.map_err(|error| failure(Some(run.id), &error))?;

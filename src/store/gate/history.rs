@@ -4,8 +4,11 @@ use super::{
     super::{Store, statements::Statements},
     sources::{self, Source},
 };
-use crate::domain::migration::{
-    FailedMigration, MigrationFailure, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
+use crate::domain::{
+    migration::{
+        FailedMigration, MigrationFailure, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
+    },
+    sql_name::quoted,
 };
 use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, SqlStr};
@@ -34,7 +37,7 @@ pub(super) fn table(set: MigrationSet, schema: &str) -> String {
         MigrationSet::Callspool => "_sqlx_migrations",
         MigrationSet::Application => "application_migrations",
     };
-    format!("\"{}\".{name}", schema.replace('"', "\"\""))
+    format!("{}.{name}", quoted(schema))
 }
 
 /// Both histories by the pool; empty where the tables are not there yet.

@@ -7,7 +7,10 @@
 //! no counter; after them the table is another one on disk, and then the rows are counted.
 
 use super::session_settings::{AS_OURSELVES, milliseconds};
-use crate::domain::migration::{MigrationFailure, MigrationSet, Version};
+use crate::domain::{
+    migration::{MigrationFailure, MigrationSet, Version},
+    sql_name::quoted_table,
+};
 use sqlx::{AssertSqlSafe, Executor, PgTransaction, SqlStr};
 use std::time::Duration;
 
@@ -47,7 +50,7 @@ pub(super) async fn run_watched(
 ) -> Result<Option<Loss>, sqlx::Error> {
     let mut before = Vec::with_capacity(tables.len());
     for table in tables {
-        let quoted = table.split('.').map(|part| format!("\"{part}\"")).collect::<Vec<_>>().join(".");
+        let quoted = quoted_table(table);
         before.push(see(transaction, &quoted, statement_timeout).await?);
     }
     transaction.execute(sql).await?;
