@@ -20,7 +20,10 @@ impl DrainTally {
     pub(super) fn count(&self, disposition: &Disposition) {
         let count = match disposition {
             Disposition::HandBack => &self.0.handed_back,
-            Disposition::Done(_) | Disposition::Retry { .. } | Disposition::Dead { .. } => &self.0.finished,
+            Disposition::Done(_)
+            | Disposition::Retry { .. }
+            | Disposition::Dead { .. }
+            | Disposition::Cancelled => &self.0.finished,
         };
         count.fetch_add(1, Ordering::Relaxed);
     }

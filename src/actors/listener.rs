@@ -4,10 +4,10 @@
 //! connection that breaks costs latency, never a job.
 
 use super::{
-    slot_manager::Rung,
+    slot_manager::{CancelAsked, Rung},
     supervision::{ChildContext, Outbox, hooks_for_faults},
 };
-use crate::domain::ports::{BellEar, Bells, JobBook, StoreError};
+use crate::domain::ports::{Bell, BellEar, Bells, JobBook, StoreResult};
 use actix::{Actor, ActorContext, Context, Handler, Message};
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +21,7 @@ pub struct ListenerDeps {
     pub bells: Arc<dyn Bells>,
     pub jobs: Arc<dyn JobBook>,
     pub slot_manager: Outbox<Rung>,
+    pub cancels: Outbox<CancelAsked>,
 }
 
 pub struct Listener {
@@ -30,7 +31,8 @@ pub struct Listener {
     ringing: bool,
 }
 
-type Heard = Result<Box<dyn BellEar>, StoreError>;
+/// The ear, and what it heard; where it is new, anything may have been missed.
+type Heard = StoreResult<(Box<dyn BellEar>, Bell)>;
 
 impl Listener {
     pub fn new(child: ChildContext, deps: ListenerDeps) -> Self {
@@ -39,15 +41,19 @@ impl Listener {
 
     fn listen(&mut self, ctx: &mut Context<Self>) {
         let bells = Arc::clone(&self.deps.bells);
-        self.child.spawn_io(ctx, async move { bells.listen().await }, Self::go_on);
+        let listen = async move { Ok((bells.listen().await?, Bell { cancel: true })) };
+        self.child.spawn_io(ctx, listen, Self::go_on);
     }
 
     /// A bell was heard, or the ear is new: either way jobs may have come in.
-    fn go_on(&mut self, ear: Heard, ctx: &mut Context<Self>) {
+    fn go_on(&mut self, heard: Heard, ctx: &mut Context<Self>) {
         self.deps.slot_manager.send(Rung);
-        match ear {
-            Ok(mut ear) => {
-                let hear = async move { ear.hear().await.map(|()| ear) };
+        match heard {
+            Ok((mut ear, bell)) => {
+                if bell.cancel {
+                    self.deps.cancels.send(CancelAsked);
+                }
+                let hear = async move { ear.hear().await.map(|bell| (ear, bell)) };
                 self.child.spawn_io(ctx, hear, Self::go_on);
             }
             Err(error) => {

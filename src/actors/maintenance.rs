@@ -169,6 +169,7 @@ pub(super) fn log_released(reclaimed: &[Reclaimed], reason: &'static str) {
             Disposition::Retry { .. } => "scheduled",
             Disposition::Dead { .. } => "dead",
             Disposition::HandBack => "ready",
+            Disposition::Cancelled => "cancelled",
         };
         tracing::warn!(marker = "WORKER_RELEASE_SLOT", %call_sid, business_id = business_id.get(), reason, job_id = %job, then, "slot given back");
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! supervisor ─┬─ migration              tries the lock, migrates or skips, opens the gate
 //!             ├─ backfill               the application's backfills, where this process migrates ┐
+//!             ├─ watcher                says why ready jobs are not picked                       │
 //!             ├─ slot_manager           claims, settles, beats                                   │
 //!             ├─ recording_worker-0…n   one download at a time each                              │ behind
 //!             ├─ listener               hears and rings bells                                    │ the gate
@@ -13,9 +14,10 @@
 //! | from | to | message |
 //! |---|---|---|
 //! | `migration` | `supervisor` | `OpenGate`: the schema fits |
-//! | `slot_manager` | `recording_worker` | `Assign`, `Settled`, `Announce`, `Interrupt` |
+//! | `slot_manager` | `recording_worker` | `Assign`, `Settled`, `Cancel`, `Announce`, `Interrupt` |
 //! | `recording_worker` | `slot_manager` | `WorkerReport` |
 //! | `listener`, `maintenance`, `http` | `slot_manager` | `Rung`: jobs may have come in |
+//! | `listener` | `slot_manager` | `CancelAsked`: running jobs are to be cancelled |
 //! | `http` | `listener` | `JobsCameIn`: tell the others |
 //! | the process | `supervisor` | `Shutdown` |
 //!
@@ -38,3 +40,4 @@ pub mod recording_worker;
 pub mod slot_manager;
 pub mod supervision;
 pub mod supervisor;
+pub mod watcher;

@@ -16,6 +16,7 @@ use crate::domain::{
     retry::RetryPolicy,
 };
 use actix::{Actor, ActorContext, Context, Handler, Message};
+use chrono::{DateTime, Utc};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -79,6 +80,8 @@ pub struct Ended {
     pub settlement: Settlement,
     pub business_id: BusinessId,
     pub call_sid: CallSid,
+    /// Not known of a lease that was found without its job.
+    pub enqueued_at: Option<DateTime<Utc>>,
 }
 
 impl Ended {
@@ -87,6 +90,7 @@ impl Ended {
             settlement: Settlement { job: job.id, lease: job.lease, disposition },
             business_id: job.business_id,
             call_sid: job.call_sid.clone(),
+            enqueued_at: Some(job.enqueued_at),
         }
     }
 }
@@ -186,7 +190,8 @@ pub(super) fn log_failure(call_sid: &CallSid, job_type: JobType, attempt: u16, d
             detail = %failure.message,
             "job failed for good"
         ),
-        Disposition::Done(_) | Disposition::HandBack => {}
+        // Its release says so.
+        Disposition::Done(_) | Disposition::HandBack | Disposition::Cancelled => {}
     }
 }
 
@@ -274,6 +279,27 @@ impl Handler<Interrupt> for RecordingWorker {
         if let Work::Busy { task, .. } = &self.work {
             task.abort();
             self.end(AttemptResult::Interrupted);
+        }
+    }
+}
+
+/// From the slot manager: an operator wants this lease's job cancelled. One that has just ended keeps its result.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Cancel(pub LeaseId);
+
+impl Handler<Cancel> for RecordingWorker {
+    type Result = ();
+
+    fn handle(&mut self, Cancel(lease): Cancel, ctx: &mut Context<Self>) {
+        if !self.child.survives("handler", ctx) {
+            return;
+        }
+        if let Work::Busy { job, task, .. } = &self.work
+            && job.lease == lease
+        {
+            task.abort();
+            self.end(AttemptResult::Cancelled);
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{
     recording_worker::{RecordingWorker, WorkerDeps},
     slot_manager::{SlotManager, SlotManagerDeps},
     supervision::{ChildRef, ChildSpec, Exit, Life, Reclaim},
+    watcher::{Watcher, WatcherDeps},
 };
 use crate::domain::{
     failure::{Failure, FailureCode},
@@ -54,6 +55,7 @@ pub struct TreeDeps {
     pub worker: WorkerDeps,
     pub listener: ListenerDeps,
     pub maintenance: MaintenanceDeps,
+    pub watcher: WatcherDeps,
     /// `shutdown.grace_seconds`.
     pub grace: Duration,
 }
@@ -61,7 +63,7 @@ pub struct TreeDeps {
 /// The children in start order; the HTTP server, which stands outside this module, is the last: it stops first, and
 /// with it the intake.
 pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<ChildSpec> {
-    let TreeDeps { migration, backfill, slot_manager, worker, listener, maintenance, grace } = deps;
+    let TreeDeps { migration, backfill, slot_manager, worker, listener, maintenance, watcher, grace } = deps;
     let after_workers = (grace / 4).min(AFTER_WORKERS);
     let mut specs = vec![
         ChildSpec::new("migration", addresses.migration.clone(), move |_, child| {
@@ -72,6 +74,9 @@ pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<Chil
         })
         .behind_gate(),
     ];
+    // Before the slot manager, so that it stops after it, and tells of what ended in the drain.
+    let make = move |_: &mut _, child| Watcher::new(child, watcher.clone());
+    specs.insert(1, ChildSpec::new("watcher", ChildRef::default(), make).behind_gate());
     if let Some(backfill) = backfill {
         // Before the slot manager, so that it stops after it: a long batch takes nothing from the workers' grace.
         let make = move |_: &mut _, child| BackfillActor::new(child, backfill.clone());

@@ -86,6 +86,8 @@ pub fn store(settings: &Settings, instance: InstanceId) -> anyhow::Result<Store>
         acquire_timeout: settings.database.acquire_timeout,
         instance,
         retry: settings.retry.clone(),
+        beat_ttl: settings.queue.beat_ttl,
+        default_max_slots: settings.queue.default_max_slots,
         migration_statement_timeout: settings.migrations.statement_timeout,
         migration_lock_timeout: settings.migrations.lock_timeout,
         migration_lock_id: settings.migrations.lock_id,

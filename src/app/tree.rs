@@ -15,6 +15,7 @@ use crate::{
             ChildRef, ChildSpec, ChildState, OpenGate, Outbox, RestartPolicy, Roster, Supervisor, start_root,
         },
         supervisor::{Addresses, TreeDeps, WORKER_GROUP, reclaim, specs},
+        watcher::WatcherDeps,
     },
     adapters::{
         backfill_folder::BackfillFolder,
@@ -25,7 +26,8 @@ use crate::{
     domain::{
         ids::InstanceId,
         migration::SchemaVersions,
-        ports::{Clock, Storage},
+        overview::Pulse,
+        ports::{Clock, Storage, WatchRules},
         recording_url::ProviderBase,
     },
     http::{HttpActor, HttpDeps, Socket, WebhookConfig},
@@ -49,6 +51,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     let (schema, beat, disk) = (Obstacle::default(), Obstacle::default(), Obstacle::default());
     let roster = Roster::default();
     let gate = GateOpener::default();
+    let pulse = Pulse::default();
     let storage: Arc<dyn Storage> = Arc::new(
         ObjectStorage::open(&settings.storage.url, settings.storage.fsync).context("CALLSPOOL_STORAGE_URL")?,
     );
@@ -81,6 +84,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             limits: slot_limits(&settings),
             obstacle: beat.clone(),
             tally: tally.clone(),
+            pulse: pulse.clone(),
         },
         worker: WorkerDeps {
             handlers: JobHandlers {
@@ -91,7 +95,18 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             attempt_timeout: settings.twilio.attempt_timeout,
             reports: addresses.slot_manager.outbox(),
         },
-        listener: ListenerDeps { bells: store.clone(), jobs: store.clone(), slot_manager: rung.clone() },
+        listener: ListenerDeps {
+            bells: store.clone(),
+            jobs: store.clone(),
+            slot_manager: rung.clone(),
+            cancels: addresses.slot_manager.outbox(),
+        },
+        watcher: WatcherDeps {
+            watch: store.clone(),
+            clock: Arc::clone(&clock),
+            rules: watch_rules(&settings),
+            pulse,
+        },
         maintenance: MaintenanceDeps {
             upkeep: store.clone(),
             clock,
@@ -221,6 +236,17 @@ fn slot_limits(settings: &Settings) -> SlotLimits {
         lease: queue.lease,
         beat_interval: queue.beat_interval,
         beat_ttl: queue.beat_ttl,
+    }
+}
+
+fn watch_rules(settings: &Settings) -> WatchRules {
+    let queue = &settings.queue;
+    WatchRules {
+        every: queue.watch_interval,
+        stalled_after: queue.stalled_after,
+        beat_ttl: queue.beat_ttl,
+        keep: queue.history_keep,
+        default_max_slots: queue.default_max_slots,
     }
 }
 

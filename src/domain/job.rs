@@ -184,6 +184,7 @@ pub struct ClaimedJob {
     pub max_slots: i32,
     /// Another recording of the same call is or was here.
     pub shares_call: bool,
+    pub enqueued_at: DateTime<Utc>,
 }
 
 impl ClaimedJob {
@@ -214,6 +215,8 @@ pub enum AttemptResult {
     Failed(Failure),
     /// Ended by a drain before it had a result: the attempt does not count.
     Interrupted,
+    /// Ended because an operator wants the job cancelled.
+    Cancelled,
 }
 
 /// What the queue is told about an attempt.
@@ -231,6 +234,8 @@ pub enum Disposition {
     },
     /// Ready again at once, the attempt not counted.
     HandBack,
+    /// Over, because an operator said so.
+    Cancelled,
 }
 
 impl Disposition {
@@ -247,6 +252,7 @@ impl Disposition {
         match result {
             AttemptResult::Stored(recording) => Self::Done(recording),
             AttemptResult::Interrupted => Self::HandBack,
+            AttemptResult::Cancelled => Self::Cancelled,
             AttemptResult::Failed(failure) if attempt >= max_attempts || !failure.can_pass() => {
                 Self::Dead { failure }
             }
@@ -263,6 +269,14 @@ pub struct Settlement {
     pub job: JobId,
     pub lease: LeaseId,
     pub disposition: Disposition,
+}
+
+/// A settlement whose lease was held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    pub lease: LeaseId,
+    /// An operator had asked to cancel the job, and its attempt ended without a file: it is over.
+    pub cancelled: bool,
 }
 
 /// A job as an operator sees it.

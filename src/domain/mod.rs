@@ -2,12 +2,15 @@
 //!
 //! Read in this order: [`ids`] (what things are called), [`job`] (what is moved, and its states), [`failure`] and
 //! [`retry`] (what happens when it does not work), [`slots`] (how businesses take turns), then the checks
-//! ([`audio`], [`recording_url`]) and [`ports`], the traits that the edges implement.
+//! ([`audio`], [`recording_url`]), what operators see and do ([`explain`], [`overview`], [`business`], [`operate`]), and
+//! [`ports`], the traits that the edges implement.
 
 pub mod audio;
 pub mod backfill;
+pub mod business;
 pub mod duration;
 pub mod enqueue_request;
+pub mod explain;
 pub mod failure;
 pub mod faults;
 pub mod ids;
@@ -17,6 +20,8 @@ pub mod migration;
 pub mod migration_header;
 pub mod migration_lint;
 pub mod migration_script;
+pub mod operate;
+pub mod overview;
 pub mod ports;
 pub mod recording_url;
 pub mod retry;

@@ -5,13 +5,19 @@
 
 use super::{
     backfill::{Backfill, BackfillFile, BackfillName, BackfillStatus, BackfillTrouble, Batch, Verdict},
+    business::{BusinessChange, BusinessFilter, BusinessView},
+    explain::Explanation,
     failure::Failure,
     ids::{BusinessId, CallSid, InstanceId, JobId},
-    job::{AttemptView, ClaimedJob, Disposition, Enqueued, JobFilter, JobType, JobView, NewJob, Settlement},
+    job::{
+        AttemptView, ClaimedJob, Disposition, Enqueued, JobFilter, JobType, JobView, NewJob, Priority, Settled, Settlement,
+    },
     lease::{Holder, LeaseId, WorkerLife},
     migration::{
         LockTry, MigrationFailure, MigrationProgress, MigrationRecord, MigrationSet, SchemaVersions, Version,
     },
+    operate::{JobOutcome, Operator, OperatorAction},
+    overview::{Overview, PulseCounts, StallChange},
     slots::RingPlace,
     text::clean,
 };
@@ -51,6 +57,55 @@ pub trait JobBook: Send + Sync {
     async fn ring(&self) -> StoreResult<()>;
     /// One cheap query, for readiness.
     async fn ping(&self) -> StoreResult<()>;
+}
+
+/// What operators ask and do: the API, the dashboard and the command line.
+#[async_trait]
+pub trait Operations: Send + Sync {
+    /// Why a job does not run now; `None`: there is no such job.
+    async fn explain(&self, id: JobId) -> StoreResult<Option<Explanation>>;
+    /// Cancels up to [`super::operate::BATCH`] jobs; one answer for each different id, in order of the ids.
+    async fn cancel(&self, ids: &[JobId], operator: &Operator) -> StoreResult<Vec<JobOutcome>>;
+    /// Tries up to [`super::operate::BATCH`] jobs again, the scheduled ones at once; answers as [`Operations::cancel`].
+    async fn retry(&self, ids: &[JobId], operator: &Operator) -> StoreResult<Vec<JobOutcome>>;
+    /// Somebody waits for this call: its live jobs get this priority where theirs is lower. Returns how many did; asked
+    /// again, it only reads.
+    async fn expedite(&self, business_id: BusinessId, call_sid: &CallSid, priority: Priority) -> StoreResult<u32>;
+    async fn businesses(&self, filter: BusinessFilter) -> StoreResult<Vec<BusinessView>>;
+    async fn business(&self, id: BusinessId) -> StoreResult<Option<BusinessView>>;
+    /// Changes a business, or makes it before its first job. The change was checked.
+    async fn set_business(
+        &self,
+        id: BusinessId,
+        change: BusinessChange,
+        operator: &Operator,
+    ) -> StoreResult<BusinessView>;
+    /// What operators did to a business and its jobs, the newest first.
+    async fn actions(&self, id: BusinessId, limit: u16) -> StoreResult<Vec<OperatorAction>>;
+}
+
+/// The watch over the queue, which every process keeps and one at a time carries out.
+#[async_trait]
+pub trait Watch: Send + Sync {
+    /// Looks at the queue, unless another process has just done so; what changed of the reasons for which ready jobs
+    /// are not picked.
+    async fn watch(&self, rules: &WatchRules) -> StoreResult<Vec<StallChange>>;
+    /// Adds what ended in this process to the fleet's pulse.
+    async fn add_pulse(&self, counts: &PulseCounts) -> StoreResult<()>;
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct WatchRules {
+    /// Between two looks, whichever processes take them.
+    pub every: Duration,
+    /// Ready jobs of which none was picked for so long are stalled.
+    pub stalled_after: Duration,
+    /// Without a beat for so long an instance is dead.
+    pub beat_ttl: Duration,
+    /// How long it is kept what operators did.
+    pub keep: Duration,
+    /// Slots of a business that is met for the first time.
+    pub default_max_slots: i32,
 }
 
 /// What one claim may take.
@@ -132,8 +187,10 @@ pub trait Dispatch: Send + Sync {
     async fn claim(&self, request: &ClaimRequest) -> StoreResult<Claimed>;
     /// Ends attempts and frees their slots. Returns the leases that were still held: a result whose lease is missing
     /// there came too late and was dropped.
-    async fn settle(&self, settlements: &[Settlement]) -> StoreResult<Vec<LeaseId>>;
+    async fn settle(&self, settlements: &[Settlement]) -> StoreResult<Vec<Settled>>;
     async fn held(&self, instance: InstanceId) -> StoreResult<Vec<HeldLease>>;
+    /// Leases of this instance whose jobs are to be cancelled.
+    async fn cancel_requests(&self, instance: InstanceId) -> StoreResult<Vec<LeaseId>>;
     /// Says that this instance lives; registers it the first time.
     async fn beat(&self, info: &InstanceInfo) -> StoreResult<()>;
     /// After the last lease was settled or handed back.
@@ -170,8 +227,16 @@ pub trait Bells: Send + Sync {
 
 #[async_trait]
 pub trait BellEar: Send {
-    /// Waits for the next bell. An error ends this ear: listen again, and take it that a bell was missed.
-    async fn hear(&mut self) -> StoreResult<()>;
+    /// Waits for the next bell; those that came together are one. An error ends this ear: listen again, and take it
+    /// that a bell was missed.
+    async fn hear(&mut self) -> StoreResult<Bell>;
+}
+
+/// What a bell says. It is a hint: what it speaks of is in the database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bell {
+    /// Somebody wants running jobs cancelled.
+    pub cancel: bool,
 }
 
 /// The migration gate's side of the database: one dedicated connection, never pooled.
@@ -323,4 +388,7 @@ pub struct Backlog {
 #[async_trait]
 pub trait FleetView: Send + Sync {
     async fn fleet_status(&self) -> StoreResult<FleetStatus>;
+    /// What the watch and the processes wrote down: two cheap queries, whatever the backlog. The pulse is of the last
+    /// `minutes`, 0 to 1,440.
+    async fn overview(&self, minutes: u16) -> StoreResult<Overview>;
 }

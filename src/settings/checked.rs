@@ -200,6 +200,8 @@ impl Checked {
             reap_interval: self.duration("queue.reap_interval"),
             promote_interval: self.duration("queue.promote_interval"),
             history_keep: self.duration("queue.history_keep"),
+            watch_interval: self.duration("queue.watch_interval"),
+            stalled_after: self.duration("queue.stalled_after"),
             history_interval: self.duration("queue.history_interval"),
         }
     }

@@ -180,6 +180,13 @@ pub(super) const KEYS: &[Key] = &[
         ms(150, 600_000),
         "without a beat for this long an instance counts as dead; at least 3 beats",
     ),
+    key("queue.watch_interval", None, ms(100, 600_000), "between two looks at the queue, whichever process takes them"),
+    key(
+        "queue.stalled_after",
+        None,
+        ms(100, DAY),
+        "ready jobs of which none was picked for so long are stalled: QUEUE_STALLED says why",
+    ),
     key("queue.reap_interval", None, ms(50, 600_000), "between two looks for lost leases"),
     key("queue.promote_interval", None, ms(10, 60_000), "longest wait between two looks for due jobs"),
     key("queue.history_keep", None, ms(DAY, 3650 * DAY), "how long finished jobs are kept"),

@@ -183,6 +183,8 @@ pub struct QueueSettings {
     pub beat_ttl: Duration,
     pub reap_interval: Duration,
     pub promote_interval: Duration,
+    pub watch_interval: Duration,
+    pub stalled_after: Duration,
     pub history_keep: Duration,
     pub history_interval: Duration,
 }

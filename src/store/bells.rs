@@ -1,7 +1,7 @@
 //! Bells by LISTEN, on a connection of their own: behind a transaction-mode PgBouncer nobody hears them.
 
 use super::{Store, errors::clean_error};
-use crate::domain::ports::{BellEar, Bells, StoreResult};
+use crate::domain::ports::{Bell, BellEar, Bells, StoreResult};
 use async_trait::async_trait;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
@@ -25,6 +25,9 @@ impl Bells for Store {
     }
 }
 
+/// What a bell for cancelled jobs carries; the others carry nothing.
+pub(super) const CANCEL: &str = "cancel";
+
 pub(super) struct Ear(PgListener);
 
 impl Ear {
@@ -45,13 +48,15 @@ impl Ear {
 
 #[async_trait]
 impl BellEar for Ear {
-    async fn hear(&mut self) -> StoreResult<()> {
+    async fn hear(&mut self) -> StoreResult<Bell> {
         // `try_recv` answers `None` when the connection broke; `recv` would reconnect without a word.
         match self.0.try_recv().await {
-            Ok(Some(_)) => {
-                // Bells that came together are one.
-                while self.0.next_buffered().is_some() {}
-                Ok(())
+            Ok(Some(first)) => {
+                let mut cancel = first.payload() == CANCEL;
+                while let Some(next) = self.0.next_buffered() {
+                    cancel |= next.payload() == CANCEL;
+                }
+                Ok(Bell { cancel })
             }
             Ok(None) => Err(clean_error(&sqlx::Error::PoolClosed)),
             Err(error) => Err(clean_error(&error)),

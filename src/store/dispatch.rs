@@ -9,7 +9,7 @@ use super::{
 use crate::domain::{
     failure::Failure,
     ids::{CallSid, InstanceId, JobId},
-    job::{AttemptResult, Disposition, Settlement, StoredRecording},
+    job::{AttemptResult, Disposition, Settled, Settlement, StoredRecording},
     lease::{Holder, LeaseId},
     ports::{ClaimRequest, Claimed, Dispatch, HeldLease, InstanceInfo, Reclaimed, StoreResult},
     slots::RingPlace,
@@ -42,15 +42,16 @@ impl Dispatch for Store {
         Ok(claimed)
     }
 
-    async fn settle(&self, settlements: &[Settlement]) -> StoreResult<Vec<LeaseId>> {
+    async fn settle(&self, settlements: &[Settlement]) -> StoreResult<Vec<Settled>> {
         let columns = Columns::from(settlements);
-        let held: Vec<i64> = sqlx::query_scalar(self.sql().settle.clone())
+        let held: Vec<(i64, String)> = sqlx::query_as(self.sql().settle.clone())
             .bind(columns.job)
             .bind(columns.lease)
             .bind(columns.outcome)
             .bind(columns.delay_ms)
             .bind(columns.code)
             .bind(columns.message)
+            .bind(columns.retry_after_ms)
             .bind(columns.key)
             .bind(columns.bytes)
             .bind(columns.sha256)
@@ -58,7 +59,8 @@ impl Dispatch for Store {
             .fetch_all(self.pool())
             .await
             .map_err(|error| clean_error(&error))?;
-        Ok(held.into_iter().map(LeaseId).collect())
+        let settled = |(lease, outcome): (i64, String)| Settled { lease: LeaseId(lease), cancelled: outcome == CANCELLED };
+        Ok(held.into_iter().map(settled).collect())
     }
 
     async fn held(&self, instance: InstanceId) -> StoreResult<Vec<HeldLease>> {
@@ -68,6 +70,15 @@ impl Dispatch for Store {
             .await
             .map_err(|error| clean_error(&error))?;
         rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    async fn cancel_requests(&self, instance: InstanceId) -> StoreResult<Vec<LeaseId>> {
+        let leases: Vec<i64> = sqlx::query_scalar(self.sql().cancel_requests.clone())
+            .bind(instance.0)
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        Ok(leases.into_iter().map(LeaseId).collect())
     }
 
     async fn beat(&self, info: &InstanceInfo) -> StoreResult<()> {
@@ -124,11 +135,19 @@ impl Dispatch for Store {
         // Fenced like any settlement: a lease that ended since the look is not touched.
         let settlements: Vec<Settlement> = ends.iter().map(|(settlement, _)| settlement.clone()).collect();
         let held = self.settle(&settlements).await?;
-        Ok(ends.into_iter().filter(|(s, _)| held.contains(&s.lease)).map(|(_, reclaimed)| reclaimed).collect())
+        let went_on = |(settlement, reclaimed): (Settlement, Reclaimed)| {
+            let settled = held.iter().find(|settled| settled.lease == settlement.lease)?;
+            let disposition = if settled.cancelled { Disposition::Cancelled } else { settlement.disposition };
+            Some(Reclaimed { disposition, ..reclaimed })
+        };
+        Ok(ends.into_iter().filter_map(went_on).collect())
     }
 }
 
-/// Settlements as the arrays that `settle` takes.
+/// How the database calls a job that an operator ended.
+const CANCELLED: &str = "cancelled";
+
+/// Settlements as the arrays that `settle_leases` takes.
 #[derive(Default)]
 struct Columns<'a> {
     job: Vec<i64>,
@@ -137,6 +156,7 @@ struct Columns<'a> {
     delay_ms: Vec<i64>,
     code: Vec<Option<&'static str>>,
     message: Vec<Option<&'a str>>,
+    retry_after_ms: Vec<Option<i64>>,
     key: Vec<Option<&'a str>>,
     bytes: Vec<Option<i64>>,
     sha256: Vec<Option<&'a [u8]>>,
@@ -154,11 +174,13 @@ impl<'a> From<&'a [Settlement]> for Columns<'a> {
                 Disposition::Retry { delay, failure } => ("retry", Some(*delay), Some(failure), None),
                 Disposition::Dead { failure } => ("dead", None, Some(failure), None),
                 Disposition::HandBack => ("hand_back", None, None, None),
+                Disposition::Cancelled => (CANCELLED, None, None, None),
             };
             columns.outcome.push(outcome);
             columns.delay_ms.push(delay.map_or(0, millis));
             columns.code.push(failure.map(|failure: &Failure| failure.code.as_str()));
             columns.message.push(failure.map(|failure| failure.message.as_str()));
+            columns.retry_after_ms.push(failure.and_then(|failure| failure.retry_after).map(millis));
             columns.key.push(stored.map(|stored: &StoredRecording| stored.storage_key.as_str()));
             columns.bytes.push(stored.map(|stored| stored.bytes.cast_signed()));
             columns.sha256.push(stored.map(|stored| &stored.sha256[..]));

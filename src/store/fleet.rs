@@ -3,6 +3,7 @@
 use super::{Store, errors::clean_error, rows::InstanceRow};
 use crate::domain::{
     migration::LockHolder,
+    overview::Overview,
     ports::{Backlog, FleetStatus, FleetView, Gate, StoreResult},
 };
 use async_trait::async_trait;
@@ -30,17 +31,14 @@ impl FleetView for Store {
         let schema = self.versions().await?;
         let failed_migrations = self.failed_migrations().await?;
         let fleet = async {
-            let lock_holder: Option<HolderRow> = sqlx::query_as(self.sql().lock_holder.clone())
-                .bind(self.config().migration_lock_id)
-                .fetch_optional(self.pool())
-                .await?;
+            let lock_holder = self.lock_holder().await?;
             let mut status = FleetStatus {
                 instances: Vec::new(),
                 slots_in_use: 0,
                 backlog: Backlog::default(),
                 oldest_ready: None,
                 schema,
-                lock_holder: lock_holder.map(Into::into),
+                lock_holder,
                 failed_migrations,
                 backfills: Vec::new(),
             };
@@ -63,5 +61,19 @@ impl FleetView for Store {
             status.backfills = self.backfill_statuses().await?;
         }
         Ok(status)
+    }
+
+    async fn overview(&self, minutes: u16) -> StoreResult<Overview> {
+        self.read_overview(minutes).await
+    }
+}
+
+impl Store {
+    pub(super) async fn lock_holder(&self) -> Result<Option<LockHolder>, sqlx::Error> {
+        let holder: Option<HolderRow> = sqlx::query_as(self.sql().lock_holder.clone())
+            .bind(self.config().migration_lock_id)
+            .fetch_optional(self.pool())
+            .await?;
+        Ok(holder.map(Into::into))
     }
 }

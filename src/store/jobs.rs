@@ -23,6 +23,7 @@ impl JobBook for Store {
             .bind(jobs.iter().map(|job| job.recording_sid.as_ref().map(RecordingSid::as_str)).collect::<Vec<_>>())
             .bind(jobs.iter().map(|job| job.priority.get()).collect::<Vec<_>>())
             .bind(jobs.iter().map(|job| job.run_at).collect::<Vec<_>>())
+            .bind(Vec::<Option<String>>::new())
             .fetch_all(self.pool())
             .await
             .map_err(|error| clean_error(&error))?;
@@ -61,15 +62,22 @@ impl JobBook for Store {
     }
 
     async fn ring(&self) -> StoreResult<()> {
-        sqlx::query(self.sql().ring.clone())
-            .bind(self.bell_channel())
-            .execute(self.pool())
-            .await
-            .map(|_| ())
-            .map_err(|error| clean_error(&error))
+        self.ring_with("").await
     }
 
     async fn ping(&self) -> StoreResult<()> {
         sqlx::query("select 1").execute(self.pool()).await.map(|_| ()).map_err(|error| clean_error(&error))
+    }
+}
+
+impl Store {
+    pub(super) async fn ring_with(&self, what: &str) -> StoreResult<()> {
+        sqlx::query(self.sql().ring.clone())
+            .bind(self.bell_channel())
+            .bind(what)
+            .execute(self.pool())
+            .await
+            .map(|_| ())
+            .map_err(|error| clean_error(&error))
     }
 }

@@ -13,6 +13,8 @@ mod errors;
 mod fleet;
 mod gate;
 mod jobs;
+mod operations;
+mod overview;
 mod pool;
 mod rows;
 mod statements;
@@ -21,13 +23,17 @@ mod upkeep;
 // The words of this interface, for the command line.
 pub use crate::domain::{
     backfill::BackfillStatus,
-    enqueue_request::EnqueueRequest,
+    business::{BusinessChange, BusinessFilter, BusinessView},
+    enqueue_request::{EnqueueRequest, FieldFault},
+    explain::{Detail, Explanation, LiveInstance, Reason, ScheduledWhy, SlotHolder, span},
     ids::{BusinessId, CallSid, JobId},
     job::{AttemptView, Enqueued, JobFilter, JobState, JobView, NewJob},
     migration::{MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version},
     migration_lint as lint,
     migration_script::application_search_path,
-    ports::{FleetStatus, FleetView, Gate, JobBook},
+    operate::{BATCH, JobOutcome, Operator, OperatorAction, Outcome},
+    overview::{Overview, PulsePoint, Stall},
+    ports::{FleetStatus, FleetView, Gate, JobBook, Operations},
     recording_url::ProviderBase,
 };
 
@@ -55,6 +61,10 @@ pub struct StoreConfig {
     pub instance: InstanceId,
     /// For what is decided about jobs that nobody reports on.
     pub retry: RetryPolicy,
+    /// Without a beat for so long an instance is dead.
+    pub beat_ttl: Duration,
+    /// Slots of a business that is met for the first time.
+    pub default_max_slots: i32,
     pub migration_statement_timeout: Duration,
     pub migration_lock_timeout: Duration,
     pub migration_lock_id: i64,

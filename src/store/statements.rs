@@ -25,14 +25,15 @@ macro_rules! statements {
 }
 
 statements! {
-    enqueue = "select place, job_id, state, deduplicated from {s}.enqueue_many($1, $2, $3, $4, $5, $6, $7) order by place";
+    enqueue = "select place, job_id, state, deduplicated from {s}.enqueue_many($1, $2, $3, $4, $5, $6, $7, $8) order by place";
     job = "select * from {s}.job_view where job_id = $1";
     jobs = "select * from {s}.jobs_page($1, $2, $3, $4, $5)";
     attempts = "select attempt, started_at, ended_at, error_code, error_message, instance_id from {s}.job_attempt
                  where job_id = $1 order by ended_at, attempt";
-    ring = "select pg_notify($1, '')";
-    claim = "select * from {s}.claim($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    settle = "select * from {s}.settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    ring = "select pg_notify($1, $2)";
+    claim = "select * from {s}.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    settle = "select lease_id, outcome from {s}.settle_leases($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    cancel_requests = "select lease_id from {s}.job_lease where instance_id = $1 and cancel_requested";
     held = "select l.job_id, l.lease_id, l.worker, l.generation, l.business_id, j.call_sid
               from {s}.job_lease l join {s}.job j using (job_id) where l.instance_id = $1";
     held_by = "select l.job_id, l.lease_id, l.attempt, l.business_id, j.call_sid, j.job_type, j.max_attempts
@@ -44,10 +45,57 @@ statements! {
                set beat_at = now(), workers = excluded.workers, draining = excluded.draining, actors = excluded.actors";
     deregister = "delete from {s}.instance i where i.instance_id = $1
                      and not exists (select 1 from {s}.job_lease l where l.instance_id = i.instance_id)";
-    reap = "select job_id, business_id, call_sid, job_type, attempt, is_dead from {s}.reap($1, $2, $3)";
+    reap = "select job_id, business_id, call_sid, job_type, attempt, outcome from {s}.reap_leases($1, $2, $3)";
     promote = "select promoted, next_due_ms from {s}.promote($1)";
     rotate_history = "select created, dropped from {s}.rotate_history($1 * interval '1 ms')";
     heal_stranded = "select {s}.heal_stranded()";
+    cancel = "select job_id, outcome from {s}.cancel_jobs($1, $2, $3) order by job_id";
+    retry = "select job_id, outcome from {s}.retry_jobs($1, $2) order by job_id";
+    expedite = "select {s}.expedite($1, $2, $3)";
+    set_business = "select {s}.set_business($1, $2, $3, $4, $5, $6)";
+    businesses = "select business_id, max_slots, weight, paused, paused_at, paused_by, running, ready, scheduled, done,
+                         cancelled, dead, waiting_since
+                    from {s}.business where business_id > $1 order by business_id limit $2";
+    businesses_by_id = "select business_id, max_slots, weight, paused, paused_at, paused_by, running, ready, scheduled,
+                               done, cancelled, dead, waiting_since
+                          from {s}.business where business_id = any ($1) order by array_position($1, business_id)";
+    actions = "select at, operator, action, business_id, job_id, detail from {s}.operator_action
+                where business_id = $1 order by action_id desc limit $2";
+    explain = "select v.*, now() as now, s.retry_after_ms, l.worker, l.deadline_at, l.cancel_requested, i.host,
+                      (extract(epoch from now() - i.beat_at) * 1000)::bigint as beat_age_ms,
+                      (select coalesce(jsonb_agg(h order by h.since), '[]')
+                         from (select o.job_id, j.call_sid, o.leased_at as since, o.instance_id as instance, oi.host,
+                                      o.worker, (extract(epoch from now() - oi.beat_at) * 1000)::bigint as beat_age_ms
+                                 from {s}.job_lease o join {s}.job j on j.job_id = o.job_id
+                                 left join {s}.instance oi on oi.instance_id = o.instance_id
+                                where v.state = 'ready' and o.business_id = v.business_id
+                                order by o.leased_at limit 100) h) as holders,
+                      (select count(*) from (select from {s}.job_ready q
+                                              where v.state = 'ready' and q.business_id = v.business_id
+                                                and (q.priority, q.job_id) < (v.priority, v.job_id)
+                                              limit $2) before) as ahead,
+                      (select coalesce(jsonb_agg(jsonb_build_object(
+                                  'instance', f.instance_id, 'host', f.host, 'roles', f.roles, 'workers', f.workers,
+                                  'draining', f.draining) order by f.started_at), '[]')
+                         from {s}.instance f where f.beat_at > now() - $3 * interval '1 ms') as live,
+                      (select greatest(w.worker_seen_at, (select max(f.beat_at) from {s}.instance f
+                                                           where f.workers > 0))
+                         from {s}.queue_watch w) as worker_seen_at,
+                      (select count(*) from {s}.job_lease) as in_use
+                 from {s}.job_view v
+                 left join {s}.job_scheduled s on s.job_id = v.job_id
+                 left join {s}.job_lease l on l.job_id = v.job_id
+                 left join {s}.instance i on i.instance_id = l.instance_id
+                where v.job_id = $1";
+    watch = "select change, reason, since, businesses, ready, business_id
+               from {s}.watch_queue($1, $2, $3, $4, 2000, $5)";
+    add_pulse = "select {s}.add_pulse($1, $2, $3, $4, $5)";
+    overview = "select w.watched_at, w.ready, w.scheduled, w.running, w.done, w.cancelled, w.dead, w.oldest_ready,
+                       w.live_instances, w.live_workers, w.busiest,
+                       (select coalesce(jsonb_agg(s order by s.since), '[]') from {s}.queue_stall s) as stalls
+                  from {s}.queue_watch w";
+    pulse = "select at, ready, scheduled, running, done, failed, dead, bytes, latency from {s}.pulse
+              where at >= now() - $1 * interval '1 minute' order by at";
     instances = "select instance_id, host, pid, roles, version, workers, draining, actors, started_at,
                         (extract(epoch from now() - beat_at) * 1000)::bigint as beat_age_ms
                    from {s}.instance order by started_at, instance_id";

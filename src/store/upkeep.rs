@@ -28,10 +28,10 @@ impl Upkeep for Store {
             .map_err(|error| clean_error(&error))?;
         let reclaimed = |row: ReapedRow| {
             let failure = Failure::new(FailureCode::LeaseExpired, "the lease ended without a report");
-            let disposition = if row.is_dead {
-                Disposition::Dead { failure }
-            } else {
-                Disposition::Retry { delay: Duration::ZERO, failure }
+            let disposition = match row.outcome.as_str() {
+                "dead" => Disposition::Dead { failure },
+                "cancelled" => Disposition::Cancelled,
+                _ => Disposition::Retry { delay: Duration::ZERO, failure },
             };
             let (job, call_sid) = (JobId(row.job_id), CallSid::from_checked(row.call_sid));
             let (business_id, job_type) = (business_id(row.business_id)?, job_type(&row.job_type)?);

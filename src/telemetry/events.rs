@@ -130,6 +130,17 @@ pub const ALL: &[Event] = &[
         "an actor ended; restart_in where it is restarted",
     ),
     event("", "ACTOR_RESTARTED", &["actor", "generation"], "an actor was made anew"),
+    Event {
+        speaks: true,
+        ..event(
+            "⏳",
+            "QUEUE_STALLED",
+            &["reason", "ready", "businesses", "business_id", "since"],
+            "jobs are ready and none was picked for queue.stalled_after: the reason is the one that explain gives; once in \
+             the fleet for each change",
+        )
+    },
+    event("", "QUEUE_MOVES", &["reason", "since"], "ready jobs wait for this reason no more"),
     event("", "DRAIN_STARTED", &[], "the process stops: nothing new is taken in"),
     event(
         "",

@@ -44,6 +44,7 @@ mod queue_incidents;
 mod queue_jobs;
 mod queue_law;
 mod queue_model;
+mod queue_operate;
 mod queue_processes;
 mod queue_race;
 mod queue_settle;

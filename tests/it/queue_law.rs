@@ -85,7 +85,7 @@ impl Claimer {
             disposition,
         };
         let settlements: Vec<Settlement> = ends.into_iter().map(settlement).collect();
-        self.store.settle(&settlements).await.unwrap()
+        self.store.settle(&settlements).await.unwrap().into_iter().map(|settled| settled.lease).collect()
     }
 }
 

@@ -130,7 +130,7 @@ impl MigrationActor {
         self.look_again(ctx);
         match ear {
             Ok(mut ear) => {
-                let hear = async move { ear.hear().await.map(|()| ear) };
+                let hear = async move { ear.hear().await.map(|_| ear) };
                 self.schema.listening = Some(self.child.spawn_io(ctx, hear, Self::hear));
             }
             Err(error) => {

@@ -10,8 +10,11 @@
 //! worker knows.
 
 mod beat;
+mod cancelling;
 mod recovery;
 mod reports;
+
+pub use cancelling::CancelAsked;
 
 use super::{
     answer::answered,
@@ -22,14 +25,16 @@ use super::{
 };
 use crate::domain::{
     ids::InstanceId,
-    job::{ClaimedJob, Disposition, Settlement},
+    job::{ClaimedJob, Disposition, Settled as SettledLease, Settlement},
     lease::{LeaseId, WorkerLife},
+    overview::Pulse,
     ports::{ClaimRequest, Claimed, Clock, Dispatch, HeldLease, StoreResult},
     slots::RingPlace,
 };
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
+use chrono::{DateTime, Utc};
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -53,6 +58,8 @@ pub struct SlotManagerDeps {
     /// Set while no beat reaches the database.
     pub obstacle: Obstacle,
     pub tally: DrainTally,
+    /// What is settled here, for the fleet's pulse.
+    pub pulse: Pulse,
 }
 
 /// This process, as the fleet is told of it.
@@ -122,7 +129,7 @@ struct Finished {
 /// What one step came to; `None`: there was nothing to do.
 struct Step {
     sent: Vec<Finished>,
-    settled: Option<StoreResult<Vec<LeaseId>>>,
+    settled: Option<StoreResult<Vec<SettledLease>>>,
     /// The workers that the claim was for.
     offered: Vec<WorkerLife>,
     claimed: Option<StoreResult<Claimed>>,
@@ -198,7 +205,10 @@ impl SlotManager {
         let settle_failed = matches!(settled, Some(Err(_)));
         match settled {
             None => {}
-            Some(Ok(held)) => self.settled(&sent, &held.into_iter().collect()),
+            Some(Ok(held)) => {
+                let held = held.into_iter().map(|settled| (settled.lease, settled.cancelled)).collect();
+                self.settled(&sent, &held);
+            }
             Some(Err(error)) => {
                 tracing::warn!(%error, results = sent.len(), "results could not be settled; trying again");
                 self.finished.splice(0..0, sent);
@@ -229,14 +239,18 @@ impl SlotManager {
         }
     }
 
-    fn settled(&mut self, sent: &[Finished], held: &HashSet<LeaseId>) {
+    /// `held`: the leases that were held, and whether an operator had ended their job.
+    fn settled(&mut self, sent: &[Finished], held: &HashMap<LeaseId, bool>) {
         for Finished { worker, ended } in sent {
             let lease = ended.settlement.lease;
-            if held.contains(&lease) {
-                let reason = self.release_reason(&ended.settlement.disposition);
+            if let Some(&cancelled) = held.get(&lease) {
+                let disposition =
+                    if cancelled { &Disposition::Cancelled } else { &ended.settlement.disposition };
+                let reason = self.release_reason(disposition);
                 if self.child.shutting_down() {
-                    self.deps.tally.count(&ended.settlement.disposition);
+                    self.deps.tally.count(disposition);
                 }
+                self.deps.pulse.count(disposition, self.since(ended.enqueued_at));
                 tracing::info!(
                     marker = "WORKER_RELEASE_SLOT",
                     call_sid = %ended.call_sid,
@@ -259,11 +273,17 @@ impl SlotManager {
         }
     }
 
+    fn since(&self, moment: Option<DateTime<Utc>>) -> Duration {
+        // Another machine's clock may be ahead of ours.
+        moment.and_then(|moment| (self.deps.clock.now() - moment).to_std().ok()).unwrap_or_default()
+    }
+
     fn release_reason(&self, disposition: &Disposition) -> &'static str {
         match disposition {
             Disposition::Done(_) => "success",
             Disposition::Retry { .. } => "retry",
             Disposition::Dead { .. } => "failed",
+            Disposition::Cancelled => "cancelled",
             Disposition::HandBack if self.child.shutting_down() => "drained",
             Disposition::HandBack => "reaped",
         }
@@ -360,6 +380,7 @@ impl Actor for SlotManager {
             self.recover(ctx);
             self.beat(ctx);
             self.audit_later(ctx);
+            self.watch_for_cancels(ctx);
         }
     }
 

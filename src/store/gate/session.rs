@@ -224,7 +224,7 @@ impl GateSession for Session {
     async fn close(mut self: Box<Self>) -> Result<(), MigrationFailure> {
         let (lock_id, channel) = (self.lock_id(), self.store.schema_channel());
         let unlock = async {
-            sqlx::query(self.store.sql().ring.clone()).bind(channel).execute(&mut self.connection).await?;
+            sqlx::query(self.store.sql().ring.clone()).bind(channel).bind("").execute(&mut self.connection).await?;
             sqlx::query_scalar(self.store.sql().unlock.clone()).bind(lock_id).fetch_one(&mut self.connection).await
         };
         let unlocked: bool = unlock.await.map_err(|error: sqlx::Error| failure(None, &error))?;

@@ -104,6 +104,8 @@ impl Database {
             acquire_timeout: Duration::from_secs(30),
             instance: InstanceId::generate(),
             retry: retry_policy(),
+            beat_ttl: Duration::from_secs(10),
+            default_max_slots: 5,
             migration_statement_timeout: Duration::from_mins(1),
             migration_lock_timeout: Duration::from_secs(5),
             migration_lock_id: 1_234_567_890,

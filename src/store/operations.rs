@@ -1,0 +1,169 @@
+//! What operators ask and do.
+
+use super::{
+    Store,
+    bells::CANCEL,
+    errors::clean_error,
+    rows::{ActionRow, BusinessRow, ExplainRow, unknown},
+};
+use crate::domain::{
+    business::{BusinessChange, BusinessFilter, BusinessView},
+    explain::{AHEAD_LIMIT, Explanation},
+    ids::{BusinessId, CallSid, JobId},
+    job::Priority,
+    operate::{JobOutcome, Operator, OperatorAction, Outcome},
+    ports::{Gate, JobBook, Operations, StoreResult},
+};
+use async_trait::async_trait;
+use std::time::Duration;
+
+/// Looks again at jobs whose attempts are ending just then, and the wait between two.
+const LOOKS: u32 = 5;
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+#[async_trait]
+impl Operations for Store {
+    async fn explain(&self, id: JobId) -> StoreResult<Option<Explanation>> {
+        let versions = self.versions().await?;
+        if !versions.fits() {
+            let holder = self.lock_holder().await.map_err(|error| clean_error(&error))?;
+            let job = self.job(id).await?;
+            return Ok(job.map(|job| Explanation::schema_behind(&job, versions, holder)));
+        }
+        let row: Option<ExplainRow> = sqlx::query_as(self.sql().explain.clone())
+            .bind(id.0)
+            .bind(AHEAD_LIMIT)
+            .bind(super::millis(self.config().beat_ttl))
+            .fetch_optional(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        let Some(row) = row else { return Ok(None) };
+        let business = self.business(row.business_id()?).await?;
+        Ok(Some(Explanation::of(row.facts(business, self.config().retry.max_attempts)?)))
+    }
+
+    async fn cancel(&self, ids: &[JobId], operator: &Operator) -> StoreResult<Vec<JobOutcome>> {
+        let mut outcomes = self.cancel_once(ids, operator).await?;
+        for _ in 1..LOOKS {
+            let moving: Vec<JobId> =
+                outcomes.iter().filter(|job| job.outcome == Outcome::Moving).map(|job| job.id).collect();
+            if moving.is_empty() {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let again = self.cancel_once(&moving, operator).await?;
+            outcomes.retain(|job| job.outcome != Outcome::Moving);
+            outcomes.extend(again);
+            outcomes.sort_unstable_by_key(|job| job.id);
+        }
+        if outcomes.iter().any(|job| job.outcome == Outcome::Requested) {
+            self.ring_with(CANCEL).await?;
+        }
+        Ok(outcomes)
+    }
+
+    async fn retry(&self, ids: &[JobId], operator: &Operator) -> StoreResult<Vec<JobOutcome>> {
+        let rows: Vec<(i64, String)> = sqlx::query_as(self.sql().retry.clone())
+            .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+            .bind(operator.as_str())
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        let outcomes = outcomes(rows)?;
+        if outcomes.iter().any(|job| job.outcome == Outcome::Ready) {
+            self.ring().await?;
+        }
+        Ok(outcomes)
+    }
+
+    async fn expedite(
+        &self,
+        business_id: BusinessId,
+        call_sid: &CallSid,
+        priority: Priority,
+    ) -> StoreResult<u32> {
+        let moved: i32 = sqlx::query_scalar(self.sql().expedite.clone())
+            .bind(business_id.get())
+            .bind(call_sid.as_str())
+            .bind(priority.get())
+            .fetch_one(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        Ok(moved.cast_unsigned())
+    }
+
+    async fn businesses(&self, filter: BusinessFilter) -> StoreResult<Vec<BusinessView>> {
+        let rows: Vec<BusinessRow> = sqlx::query_as(self.sql().businesses.clone())
+            .bind(filter.after.map_or(0, BusinessId::get))
+            .bind(i32::from(filter.limit))
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    async fn business(&self, id: BusinessId) -> StoreResult<Option<BusinessView>> {
+        Ok(self.businesses_by_id(&[id.get()]).await?.pop())
+    }
+
+    async fn set_business(
+        &self,
+        id: BusinessId,
+        change: BusinessChange,
+        operator: &Operator,
+    ) -> StoreResult<BusinessView> {
+        sqlx::query(self.sql().set_business.clone())
+            .bind(id.get())
+            .bind(change.max_slots)
+            .bind(change.weight)
+            .bind(change.paused)
+            .bind(self.config().default_max_slots)
+            .bind(operator.as_str())
+            .execute(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        // More may run now.
+        self.ring().await?;
+        self.business(id).await?.ok_or_else(|| unknown("business_id"))
+    }
+
+    async fn actions(&self, id: BusinessId, limit: u16) -> StoreResult<Vec<OperatorAction>> {
+        let rows: Vec<ActionRow> = sqlx::query_as(self.sql().actions.clone())
+            .bind(id.get())
+            .bind(i32::from(limit))
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+}
+
+impl Store {
+    async fn cancel_once(&self, ids: &[JobId], operator: &Operator) -> StoreResult<Vec<JobOutcome>> {
+        let rows: Vec<(i64, String)> = sqlx::query_as(self.sql().cancel.clone())
+            .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+            .bind(self.config().default_max_slots)
+            .bind(operator.as_str())
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        outcomes(rows)
+    }
+
+    /// In the order of `ids`; those that there are.
+    pub(super) async fn businesses_by_id(&self, ids: &[i64]) -> StoreResult<Vec<BusinessView>> {
+        let rows: Vec<BusinessRow> = sqlx::query_as(self.sql().businesses_by_id.clone())
+            .bind(ids)
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+}
+
+fn outcomes(rows: Vec<(i64, String)>) -> StoreResult<Vec<JobOutcome>> {
+    let outcome = |(id, outcome): (i64, String)| {
+        Ok(JobOutcome { id: JobId(id), outcome: outcome.parse().map_err(|_| unknown("outcome"))? })
+    };
+    rows.into_iter().map(outcome).collect()
+}

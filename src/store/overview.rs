@@ -1,0 +1,58 @@
+//! The watch over the queue, and what it wrote down.
+
+use super::{Store, errors::clean_error, millis, rows::{OverviewRow, PulseRow, StallRow}};
+use crate::domain::{
+    overview::{Overview, PulseCounts, StallChange},
+    ports::{StoreResult, Watch, WatchRules},
+};
+use async_trait::async_trait;
+
+#[async_trait]
+impl Watch for Store {
+    async fn watch(&self, rules: &WatchRules) -> StoreResult<Vec<StallChange>> {
+        let rows: Vec<StallRow> = sqlx::query_as(self.sql().watch.clone())
+            .bind(millis(rules.every))
+            .bind(millis(rules.stalled_after))
+            .bind(millis(rules.beat_ttl))
+            .bind(millis(rules.keep))
+            .bind(rules.default_max_slots)
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        rows.into_iter().map(StallRow::change).collect()
+    }
+
+    async fn add_pulse(&self, counts: &PulseCounts) -> StoreResult<()> {
+        sqlx::query(self.sql().add_pulse.clone())
+            .bind(counts.done)
+            .bind(counts.failed)
+            .bind(counts.dead)
+            .bind(counts.bytes)
+            .bind(&counts.latency)
+            .execute(self.pool())
+            .await
+            .map(|_| ())
+            .map_err(|error| clean_error(&error))
+    }
+}
+
+impl Store {
+    pub(super) async fn read_overview(&self, minutes: u16) -> StoreResult<Overview> {
+        let row: OverviewRow = sqlx::query_as(self.sql().overview.clone())
+            .fetch_one(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        let pulse: Vec<PulseRow> = if minutes == 0 {
+            Vec::new()
+        } else {
+            sqlx::query_as(self.sql().pulse.clone())
+                .bind(i32::from(minutes))
+                .fetch_all(self.pool())
+                .await
+                .map_err(|error| clean_error(&error))?
+        };
+        let busiest = row.busiest();
+        let businesses = if busiest.is_empty() { Vec::new() } else { self.businesses_by_id(&busiest).await? };
+        row.overview(businesses, pulse.into_iter().map(Into::into).collect())
+    }
+}
