@@ -228,7 +228,9 @@ impl Explanation {
             state: job.state,
             reason: Reason::SchemaBehind,
             since: None,
-            text: format!("the database's schema is at version {have}, and this release needs {need}: workers wait"),
+            text: format!(
+                "the database's schema is at version {have}, and this release needs {need}: workers wait"
+            ),
             next: Some(match &lock_holder {
                 Some(holder) => format!("wait for the migration that {holder} is doing, or look at that session"),
                 None => "run `callspool migrate run`, or start one process with RUN_MIGRATIONS=1".to_owned(),
@@ -288,7 +290,8 @@ impl JobFacts {
 
     fn no_live_workers(self) -> Told {
         let last_seen = self.worker_seen_at;
-        let seen = last_seen.map_or_else(|| "none was ever seen".to_owned(), |at| format!("the last was seen {}", time(at)));
+        let seen = last_seen
+            .map_or_else(|| "none was ever seen".to_owned(), |at| format!("the last was seen {}", time(at)));
         let draining = self.live.iter().any(|instance| instance.workers > 0);
         let text = match self.live.len() {
             0 => format!("no process lives that takes jobs; {seen}"),
@@ -313,20 +316,26 @@ impl JobFacts {
         let id = self.job.business_id;
         let (running, max_slots, since) =
             self.business.map_or((0, 0, None), |b| (b.running, b.max_slots, Some(b.waiting_since)));
-        let longest = self.holders.first().map(|holder| {
-            format!("; job {} has had one for {}", holder.job_id, span(self.now - holder.since))
-        });
-        let text = format!("{running} of {max_slots} slots of business {id} are in use{}", longest.unwrap_or_default());
+        let longest = self
+            .holders
+            .first()
+            .map(|holder| format!("; job {} has had one for {}", holder.job_id, span(self.now - holder.since)));
+        let text =
+            format!("{running} of {max_slots} slots of business {id} are in use{}", longest.unwrap_or_default());
         let next = if max_slots == 0 {
             format!("callspool businesses set {id} --max-slots 5")
         } else {
-            format!("wait for one of them, cancel one, or callspool businesses set {id} --max-slots {}", max_slots + 1)
+            format!(
+                "wait for one of them, cancel one, or callspool businesses set {id} --max-slots {}",
+                max_slots + 1
+            )
         };
         (since, text, Some(next), Detail::SlotsFull { max_slots, running, holders: self.holders })
     }
 
     fn runnable(self) -> Told {
-        let capacity = self.live.iter().filter(|instance| Self::takes_jobs(instance)).map(|i| i.workers).sum::<i64>();
+        let capacity =
+            self.live.iter().filter(|instance| Self::takes_jobs(instance)).map(|i| i.workers).sum::<i64>();
         let live_workers = self.live.iter().filter(|instance| Self::takes_jobs(instance)).count();
         let (ahead, in_use) = (self.ahead, self.in_use);
         let waiting_since = self.business.map(|business| business.waiting_since);
@@ -346,7 +355,8 @@ impl JobFacts {
         let JobView { id, run_at, attempt, max_attempts, enqueued_at, last_error, .. } = self.job;
         let run_at = run_at.unwrap_or(self.now);
         let due_in = run_at - self.now;
-        let when = if due_in > TimeDelta::zero() { format!("runs in {}", span(due_in)) } else { "is due".to_owned() };
+        let when =
+            if due_in > TimeDelta::zero() { format!("runs in {}", span(due_in)) } else { "is due".to_owned() };
         let (why, text) = match &last_error {
             Some(error) => {
                 let asked = self.retry_after_ms.map(TimeDelta::milliseconds);

@@ -101,7 +101,7 @@ pub fn quantile_ms(classes: &[i64], share: f64) -> Option<u64> {
     #[expect(clippy::cast_precision_loss, reason = "a count of jobs within ten seconds")]
     let mut rank = share * total as f64;
     for (place, &count) in classes.iter().enumerate() {
-        let (low, high) = (place.checked_sub(1).map_or(0, |before| bound(before)), bound(place));
+        let (low, high) = (place.checked_sub(1).map_or(0, bound), bound(place));
         #[expect(clippy::cast_precision_loss, reason = "a count of jobs within ten seconds")]
         let count = count as f64;
         if count > 0.0 && rank <= count {

@@ -10,7 +10,8 @@ use super::{
     failure::Failure,
     ids::{BusinessId, CallSid, InstanceId, JobId},
     job::{
-        AttemptView, ClaimedJob, Disposition, Enqueued, JobFilter, JobType, JobView, NewJob, Priority, Settled, Settlement,
+        AttemptView, ClaimedJob, Disposition, Enqueued, JobFilter, JobType, JobView, NewJob, Priority, Settled,
+        Settlement,
     },
     lease::{Holder, LeaseId, WorkerLife},
     migration::{

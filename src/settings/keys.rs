@@ -180,7 +180,12 @@ pub(super) const KEYS: &[Key] = &[
         ms(150, 600_000),
         "without a beat for this long an instance counts as dead; at least 3 beats",
     ),
-    key("queue.watch_interval", None, ms(100, 600_000), "between two looks at the queue, whichever process takes them"),
+    key(
+        "queue.watch_interval",
+        None,
+        ms(100, 600_000),
+        "between two looks at the queue, whichever process takes them",
+    ),
     key(
         "queue.stalled_after",
         None,

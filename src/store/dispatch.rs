@@ -59,7 +59,8 @@ impl Dispatch for Store {
             .fetch_all(self.pool())
             .await
             .map_err(|error| clean_error(&error))?;
-        let settled = |(lease, outcome): (i64, String)| Settled { lease: LeaseId(lease), cancelled: outcome == CANCELLED };
+        let settled =
+            |(lease, outcome): (i64, String)| Settled { lease: LeaseId(lease), cancelled: outcome == CANCELLED };
         Ok(held.into_iter().map(settled).collect())
     }
 

@@ -76,12 +76,7 @@ impl Operations for Store {
         Ok(outcomes)
     }
 
-    async fn expedite(
-        &self,
-        business_id: BusinessId,
-        call_sid: &CallSid,
-        priority: Priority,
-    ) -> StoreResult<u32> {
+    async fn expedite(&self, business_id: BusinessId, call_sid: &CallSid, priority: Priority) -> StoreResult<u32> {
         let moved: i32 = sqlx::query_scalar(self.sql().expedite.clone())
             .bind(business_id.get())
             .bind(call_sid.as_str())

@@ -1,6 +1,11 @@
 //! The watch over the queue, and what it wrote down.
 
-use super::{Store, errors::clean_error, millis, rows::{OverviewRow, PulseRow, StallRow}};
+use super::{
+    Store,
+    errors::clean_error,
+    millis,
+    rows::{OverviewRow, PulseRow, StallRow},
+};
 use crate::domain::{
     overview::{Overview, PulseCounts, StallChange},
     ports::{StoreResult, Watch, WatchRules},

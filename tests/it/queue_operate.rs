@@ -172,8 +172,10 @@ async fn a_dead_or_cancelled_job_runs_again_from_its_first_attempt() {
     assert_law(&database).await;
     let business = claimer.store.business(business(1)).await.unwrap().unwrap();
     assert_eq!((business.done, business.dead, business.cancelled, business.ready), (2, 0, 0, 0));
-    let history: i64 =
-        sqlx::query_scalar("select count(*) from job_history").fetch_one(&mut database.connect().await).await.unwrap();
+    let history: i64 = sqlx::query_scalar("select count(*) from job_history")
+        .fetch_one(&mut database.connect().await)
+        .await
+        .unwrap();
     assert_eq!(history, 2, "a job has one row");
 }
 

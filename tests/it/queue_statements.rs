@@ -2,12 +2,20 @@
 
 use crate::{
     queue_law::{Claimer, dead, execute, retry},
-    support::{Database, eventually, new_job},
+    queue_watch::rules,
+    support::{Database, business, eventually, new_job},
 };
-use callspool::domain::{
-    job::JobFilter,
-    lease::{Holder, WorkerLife},
-    ports::{Dispatch, FleetView, Gate, JobBook, Upkeep},
+use callspool::{
+    domain::{
+        business::{BusinessChange, BusinessFilter},
+        ids::JobId,
+        job::JobFilter,
+        lease::{Holder, WorkerLife},
+        operate::{Operator, Outcome},
+        overview::PulseCounts,
+        ports::{Dispatch, FleetView, Gate, JobBook, Operations, Upkeep, Watch},
+    },
+    store::Store,
 };
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 use std::time::Duration;
@@ -66,6 +74,8 @@ async fn run_everything(behind_pooler: bool) {
     store.progress(1).await.unwrap();
     assert!(store.job(jobs[0].id).await.unwrap().is_some());
     assert_eq!(store.jobs(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap().len(), 3);
+    operate(&store, jobs[1].id).await;
+    as_the_release_before(&database).await;
     store.deregister(claimer.instance).await.unwrap();
     execute(&database, "select enqueue(business_id => 9, call_sid => 'CA9', recording_url => 'https://h/x')").await;
     store.close().await;
@@ -80,6 +90,39 @@ async fn run_everything(behind_pooler: bool) {
         missing.is_empty().then_some(())
     });
     counted.await;
+}
+
+async fn operate(store: &Store, dead: JobId) {
+    let operator = Operator::new("somebody");
+    assert_eq!(store.retry(&[dead], &operator).await.unwrap()[0].outcome, Outcome::Ready);
+    assert!(store.explain(dead).await.unwrap().is_some());
+    let job = store.job(dead).await.unwrap().unwrap();
+    assert_eq!(store.expedite(job.business_id, &job.call_sid, 0.try_into().unwrap()).await.unwrap(), 1);
+    assert_eq!(store.cancel(&[dead], &operator).await.unwrap()[0].outcome, Outcome::Cancelled);
+    let change = BusinessChange { weight: Some(2), ..BusinessChange::default() };
+    assert_eq!(store.set_business(business(1), change, &operator).await.unwrap().weight, 2);
+    assert!(!store.actions(job.business_id, 10).await.unwrap().is_empty());
+    assert!(!store.businesses(BusinessFilter { after: None, limit: 10 }).await.unwrap().is_empty());
+    store.add_pulse(&PulseCounts { done: 1, latency: vec![1, 2], ..PulseCounts::default() }).await.unwrap();
+    store.watch(&rules()).await.unwrap();
+    assert!(!store.overview(60).await.unwrap().pulse.is_empty());
+}
+
+/// What processes of the release before call while both run side by side.
+async fn as_the_release_before(database: &Database) {
+    let mut connection = database.connect().await;
+    let claim = "select job_id, lease_id from claim(gen_random_uuid(), '{0}', '{1}', 0, 0, 1, 60000, 100, 5)";
+    let (job, lease): (i64, i64) = sqlx::query_as(claim).fetch_one(&mut connection).await.unwrap();
+    let settle = "select settle(array[$1], array[$2], '{hand_back}', '{0}', '{null}', '{null}', '{null}', '{null}',
+                                '{null}', '{null}')";
+    let held: i64 = sqlx::query_scalar(settle).bind(job).bind(lease).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(held, lease);
+    sqlx::query(claim).fetch_one(&mut connection).await.unwrap();
+    let reaped: i64 = sqlx::query_scalar("select count(*) from reap(10000, 10, 3::smallint)")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(reaped, 1, "of an instance that never beat");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -244,8 +244,7 @@ impl SlotManager {
         for Finished { worker, ended } in sent {
             let lease = ended.settlement.lease;
             if let Some(&cancelled) = held.get(&lease) {
-                let disposition =
-                    if cancelled { &Disposition::Cancelled } else { &ended.settlement.disposition };
+                let disposition = if cancelled { &Disposition::Cancelled } else { &ended.settlement.disposition };
                 let reason = self.release_reason(disposition);
                 if self.child.shutting_down() {
                     self.deps.tally.count(disposition);
