@@ -45,7 +45,7 @@ test-all-after-setup:
 	cargo test --locked --lib
 	@sh .ci/setup.sh heavy
 	cargo test --locked $(FEATURES) --test heavy
-	cargo bench --locked --bench pure --bench start -- --test
+	CALLSPOOL_BENCH_JOBS=2000 cargo bench --locked --bench pure --bench start --bench lists -- --test
 	sh .ci/audit.sh
 
 run: setup ## Run the supervised process with an embedded PostgreSQL
@@ -63,12 +63,12 @@ lint: ## Format and lint
 fmt: ## Format
 	cargo fmt
 
-bench: setup ## Benchmarks: the pure parts, and a cold start
+bench: setup ## Benchmarks: the pure parts, a cold start, lists beside a long backlog
 	@$(MAKE) --no-print-directory bench-after-setup
 
 .PHONY: bench-after-setup
 bench-after-setup:
-	cargo bench --locked --bench pure --bench start
+	cargo bench --locked --bench pure --bench start --bench lists
 
 image: ## Build the container image
 	docker build -t callspool .
