@@ -70,6 +70,13 @@ async fn fill(url: &str, jobs: u64) {
     connection.execute(AssertSqlSafe(sql)).await.expect("the backlog");
 }
 
+async fn forget(embedded: &EmbeddedPostgres, database: &str) {
+    let url = embedded.database("postgres").await.expect("the cluster answers");
+    let mut connection = PgConnection::connect(&url).await.expect("a connection");
+    let drop = format!("drop database if exists {database} with (force)");
+    connection.execute(AssertSqlSafe(drop)).await.expect("nobody else uses it");
+}
+
 async fn migrate(store: &Store) {
     let mut session = store.open().await.expect("the gate");
     session.try_lock().await.expect("the lock");
@@ -88,7 +95,10 @@ fn lists(c: &mut Criterion) {
     let mut group = c.benchmark_group("lists");
     group.sample_size(20);
     for jobs in [1_000, jobs()] {
-        let url = runtime.block_on(embedded.database(&format!("lists{jobs}"))).expect("a database");
+        let name = format!("lists{jobs}");
+        // One that an aborted run has left.
+        runtime.block_on(forget(&embedded, &name));
+        let url = runtime.block_on(embedded.database(&name)).expect("a database");
         let store = {
             let _on = runtime.enter();
             store(&url)
@@ -97,6 +107,7 @@ fn lists(c: &mut Criterion) {
         runtime.block_on(fill(&url, jobs));
         measure(&mut group, &runtime, &store, jobs);
         runtime.block_on(store.close());
+        runtime.block_on(forget(&embedded, &name));
     }
     group.finish();
     runtime.block_on(embedded.stop());
