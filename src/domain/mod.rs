@@ -22,6 +22,7 @@ pub mod migration_lint;
 pub mod migration_script;
 pub mod operate;
 pub mod overview;
+pub mod panic_place;
 pub mod ports;
 pub mod recording_url;
 pub mod retry;

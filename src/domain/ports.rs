@@ -179,6 +179,9 @@ pub struct ActorInfo {
     pub generation: u64,
     /// `up`, `restarting`, `waiting` (for the schema), `stopped`.
     pub state: String,
+    /// Where it last panicked, such as `src/actors/listener.rs:12`, in whichever life; older processes do not say it.
+    #[serde(default)]
+    pub last_panic: Option<String>,
 }
 
 /// The claiming side: slots, leases, and the end of attempts. Only the slot manager claims and settles.
@@ -392,4 +395,15 @@ pub trait FleetView: Send + Sync {
     /// What the watch and the processes wrote down: two cheap queries, whatever the backlog. The pulse is of the last
     /// `minutes`, 0 to 1,440.
     async fn overview(&self, minutes: u16) -> StoreResult<Overview>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_process_says_of_its_actors_is_still_read() {
+        let older = r#"{"actor": "http", "generation": 1, "state": "up"}"#;
+        assert_eq!(serde_json::from_str::<ActorInfo>(older).unwrap().last_panic, None);
+    }
 }

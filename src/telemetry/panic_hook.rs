@@ -1,11 +1,15 @@
 //! A panic in the log: where, on which thread, and its message where that is a literal. A formatted message may carry
 //! data and is withheld. The place is written as a module is, `actors::listener.rs`: no path goes into a log.
 
+use crate::domain::panic_place;
 use std::{io::Write, panic, thread};
 
 /// Replaces the hook of the process.
 pub fn install() {
     panic::set_hook(Box::new(|info| {
+        if let Some(at) = info.location() {
+            panic_place::note(at.file(), at.line());
+        }
         let (file, line) =
             info.location().map_or_else(|| ("unknown".to_owned(), 0), |at| (place(at.file()), at.line()));
         let thread = thread::current();

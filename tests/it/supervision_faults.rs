@@ -5,9 +5,12 @@ use crate::support::{
     process::{ACCOUNT_SID, Setup},
     provider::recording,
 };
-use callspool::domain::{job::NewJob, ports::JobBook};
+use callspool::domain::{
+    job::NewJob,
+    ports::{ActorInfo, JobBook},
+};
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use std::{
     collections::BTreeSet,
     fmt::Write,
@@ -162,9 +165,27 @@ async fn fails_everywhere(kind: Kind) {
     assert_eq!(hit.len(), wanted.len(), "each once, and none where it cannot be: {hit:?}");
     assert_eq!(hit.into_iter().collect::<BTreeSet<_>>(), wanted);
     only_it_was_restarted(&kind, &process);
+    the_fleet_is_told_where_it_panicked(&kind, &mut connection).await;
     everything_is_stored_once(&caller, &process, &mut connection).await;
     process.terminate();
     assert_eq!(process.exit_code().await, 0, "{}", process.everything());
+}
+
+/// By the process's next beat: the place, and nothing of what was said there.
+async fn the_fleet_is_told_where_it_panicked(kind: &Kind, connection: &mut PgConnection) {
+    let actors: Vec<ActorInfo> = eventually("a panic's place", async || {
+        let told = "select actors from instance";
+        let Json(actors): Json<Vec<ActorInfo>> =
+            sqlx::query_scalar(told).fetch_one(&mut *connection).await.unwrap();
+        actors.iter().any(|actor| actor.last_panic.is_some()).then_some(actors)
+    })
+    .await;
+    for ActorInfo { actor, last_panic, .. } in actors {
+        let Some(place) = last_panic else { continue };
+        assert!(actor.starts_with(kind.child), "{actor} did not panic");
+        let line = place.strip_prefix("src/actors/supervision/child_context.rs:").unwrap_or(&place);
+        assert!(line.parse::<u32>().is_ok(), "{actor}: {place}");
+    }
 }
 
 fn only_it_was_restarted(kind: &Kind, process: &Process) {

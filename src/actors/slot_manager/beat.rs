@@ -15,6 +15,7 @@ impl SlotManager {
             actor: child.id.into_owned(),
             generation: child.generation,
             state: child.state.as_str().to_owned(),
+            last_panic: child.last_panic,
         });
         InstanceInfo {
             instance,

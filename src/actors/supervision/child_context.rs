@@ -1,10 +1,15 @@
 //! What a child gets from its supervisor.
 
 use super::life::{ChildId, Exit, Life};
-use crate::domain::faults::{FaultKind, Faults};
+use crate::domain::{
+    faults::{FaultKind, Faults},
+    panic_place,
+};
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, SpawnHandle, fut::wrap_future};
+use futures_util::FutureExt;
 use std::{
     future::Future,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,6 +18,8 @@ use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
 };
+
+const IO_PANICKED: &str = "an I/O task panicked";
 
 /// The identity, the I/O and the end of one life. Cheap to clone; every clone is the same life.
 #[derive(Debug, Clone)]
@@ -26,8 +33,12 @@ pub struct ChildContext {
     /// All I/O of this life; the supervisor waits for it before it reclaims.
     tasks: TaskTracker,
     error: Arc<Mutex<Option<String>>>,
+    panicked_at: Arc<Mutex<Option<String>>>,
     faults: Faults,
 }
+
+/// I/O panicked; where, the life has noted.
+struct Panicked;
 
 impl ChildContext {
     pub(super) fn new(
@@ -44,6 +55,7 @@ impl ChildContext {
             io,
             tasks: TaskTracker::new(),
             error: Arc::default(),
+            panicked_at: Arc::default(),
             faults,
         }
     }
@@ -75,18 +87,19 @@ impl ChildContext {
         F: Future<Output: Send> + Send + 'static,
     {
         let visitor = self.clone();
-        let task = self.io.spawn(self.tasks.track_future(async move {
+        let task = self.io.spawn(self.tasks.track_future(self.catching(async move {
             let fault = visitor.visit("io");
             drop(visitor);
             (future.await, fault)
-        }));
+        })));
         let abort = task.abort_handle();
         let this = self.clone();
         ctx.spawn(wrap_future(AbortOnDropHandle::new(task)).map(
             move |joined, actor: &mut A, ctx: &mut Context<A>| match joined {
-                Ok((output, None)) => then(actor, output, ctx),
-                Ok((_, Some(fault))) => this.give_in(fault, ctx),
-                Err(error) if error.is_panic() => this.fail(ctx, "an I/O task panicked"),
+                Ok(Ok((output, None))) => then(actor, output, ctx),
+                Ok(Ok((_, Some(fault)))) => this.give_in(fault, ctx),
+                Ok(Err(Panicked)) => this.fail(ctx, IO_PANICKED),
+                Err(error) if error.is_panic() => this.fail(ctx, IO_PANICKED),
                 Err(_) => {}
             },
         ));
@@ -106,19 +119,43 @@ impl ChildContext {
         F: Future + 'static,
     {
         let visitor = self.clone();
-        let task = actix_rt::spawn(self.tasks.track_future(async move {
+        let task = actix_rt::spawn(self.tasks.track_future(self.catching(async move {
             match visitor.visit("io") {
                 None => Ok(future.await),
                 Some(fault) => Err(fault),
             }
-        }));
+        })));
         let this = self.clone();
         ctx.spawn(wrap_future(task).map(move |joined, actor: &mut A, ctx: &mut Context<A>| match joined {
-            Ok(Ok(output)) => then(actor, output, ctx),
-            Ok(Err(fault)) => this.give_in(fault, ctx),
-            Err(error) if error.is_panic() => this.fail(ctx, "an I/O task panicked"),
+            Ok(Ok(Ok(output))) => then(actor, output, ctx),
+            Ok(Ok(Err(fault))) => this.give_in(fault, ctx),
+            Ok(Err(Panicked)) => this.fail(ctx, IO_PANICKED),
+            Err(error) if error.is_panic() => this.fail(ctx, IO_PANICKED),
             Err(_) => {}
         }));
+    }
+
+    /// Catches a panic of `future` on the thread where it happens: only there its place is known.
+    fn catching<F: Future>(&self, future: F) -> impl Future<Output = Result<F::Output, Panicked>> + use<F> {
+        let life = self.clone();
+        AssertUnwindSafe(future).catch_unwind().map(move |caught| {
+            caught.map_err(|_| {
+                life.note_panic();
+                Panicked
+            })
+        })
+    }
+
+    /// Right after a panic of this life was caught, on the thread where it was.
+    pub(super) fn note_panic(&self) {
+        if let Some(at) = panic_place::take() {
+            *self.panicked_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+        }
+    }
+
+    /// Where this life panicked.
+    pub(super) fn panicked_at(&self) -> Option<String> {
+        self.panicked_at.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Runs `then` once, when this child is to drain.

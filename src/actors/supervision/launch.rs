@@ -10,9 +10,10 @@ use tokio::task::JoinHandle;
 const MAILBOX: usize = 1024;
 
 /// Starts an actor on this thread, like `Actor::create`, with a monitor: the handle ends after the actor is wholly
-/// dropped. `Ok` is an ordinary stop.
+/// dropped. `Ok` is an ordinary stop. `panicked` is called right after a panic was caught, where it was caught.
 pub(super) fn launch<A>(
     make: impl FnOnce(&mut Context<A>) -> A + 'static,
+    panicked: impl FnOnce() + 'static,
 ) -> (Addr<A>, JoinHandle<Result<(), Exit>>)
 where
     A: Actor<Context = Context<A>>,
@@ -30,7 +31,10 @@ where
         // Dropping the context's future runs `stopping` and `stopped`. Outside the unwinding: a second panic in there
         // would abort the process.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(running)));
-        ran.and(dropped).map_err(|payload| Exit::from_panic(&*payload))
+        ran.and(dropped).map_err(|payload| {
+            panicked();
+            Exit::from_panic(&*payload)
+        })
     });
     (Addr::new(sender), monitor)
 }

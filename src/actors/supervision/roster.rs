@@ -30,6 +30,8 @@ pub struct ChildStatus {
     pub id: ChildId,
     pub generation: u64,
     pub state: ChildState,
+    /// The place of its last panic, in whichever life.
+    pub last_panic: Option<String>,
 }
 
 /// A shared list of the children, in start order.
@@ -43,7 +45,13 @@ impl Roster {
 
     pub(super) fn enlist(&self, ids: impl Iterator<Item = ChildId>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            ids.map(|id| ChildStatus { id, generation: 0, state: ChildState::Waiting }).collect();
+            ids.map(|id| ChildStatus { id, generation: 0, state: ChildState::Waiting, last_panic: None }).collect();
+    }
+
+    pub(super) fn panicked(&self, place: usize, at: String) {
+        if let Some(child) = self.0.write().unwrap_or_else(PoisonError::into_inner).get_mut(place) {
+            child.last_panic = Some(at);
+        }
     }
 
     pub(super) fn set(&self, place: usize, generation: u64, state: ChildState) {

@@ -45,7 +45,8 @@ impl ChildSpec {
         let make = Rc::new(make);
         let start = move |child: ChildContext| {
             let make = Rc::clone(&make);
-            let (addr, monitor) = launch(move |context| make(context, child));
+            let panicked = child.clone();
+            let (addr, monitor) = launch(move |context| make(context, child), move || panicked.note_panic());
             address.set(addr);
             monitor
         };

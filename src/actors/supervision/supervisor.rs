@@ -129,6 +129,9 @@ impl Supervisor {
                 Err(_) => Exit::Killed,
             };
             let Life { child, generation } = context.life().clone();
+            if let Some(at) = context.panicked_at() {
+                roster.panicked(place, at);
+            }
             // At once: giving back may take a while, and nobody is there meanwhile.
             roster.set(place, generation, ChildState::Down);
             if tokio::time::timeout(CLEAN_UP_LIMIT, context.io_ended()).await.is_err() {
@@ -278,7 +281,7 @@ impl Handler<Down> for Supervisor {
 
 /// Starts the root. When it ends by itself, which would be a fault of it, the process must end: exit code 70.
 pub fn start_root(make: impl FnOnce() -> Supervisor + 'static) -> Addr<Supervisor> {
-    let (addr, monitor) = launch(move |_| make());
+    let (addr, monitor) = launch(move |_| make(), || {});
     let system = System::current();
     actix_rt::spawn(async move {
         let end = monitor.await;
