@@ -10,6 +10,7 @@ use super::{
 };
 use crate::domain::{
     job::Disposition,
+    observation::{AttemptEnd, JobEnd, Observation, Observer},
     ports::{Clock, Promoted, Reclaimed, Storage, StoreError, Upkeep},
 };
 use actix::{Actor, ActorContext, Context};
@@ -41,6 +42,7 @@ pub struct MaintenanceDeps {
     pub storage: Option<Arc<dyn Storage>>,
     /// Set while the storage cannot be used.
     pub storage_obstacle: Obstacle,
+    pub observer: Arc<dyn Observer>,
 }
 
 pub struct Maintenance {
@@ -95,7 +97,7 @@ impl Maintenance {
             |this, reaped, ctx| {
                 let full = match reaped {
                     Ok(reaped) => {
-                        log_released(&reaped, "reaped");
+                        released(&reaped, "reaped", this.deps.observer.as_ref());
                         if !reaped.is_empty() {
                             this.deps.slot_manager.send(Rung);
                         }
@@ -160,10 +162,14 @@ impl Maintenance {
     }
 }
 
-/// The lines of jobs that came back without a report of their worker.
-pub(super) fn log_released(reclaimed: &[Reclaimed], reason: &'static str) {
+/// Says which jobs came back without a report of their worker.
+pub(super) fn released(reclaimed: &[Reclaimed], reason: &'static str, observer: &dyn Observer) {
     for Reclaimed { job, business_id, call_sid, job_type, attempt, disposition } in reclaimed {
         log_failure(call_sid, *job_type, *attempt, disposition);
+        observer.observe(Observation::AttemptEnded { end: AttemptEnd::from(disposition), took: None });
+        if let Some(end) = JobEnd::of(disposition, Duration::ZERO) {
+            observer.observe(Observation::JobEnded(end));
+        }
         let then = match disposition {
             Disposition::Done(_) => "done",
             Disposition::Retry { .. } => "scheduled",

@@ -12,6 +12,7 @@ use crate::domain::{
     ids::{BusinessId, CallSid},
     job::{AttemptResult, ClaimedJob, Disposition, JobType, Settlement, StoredRecording},
     lease::{LeaseId, WorkerLife},
+    observation::{AttemptEnd, Observation, Observer},
     ports::Clock,
     retry::RetryPolicy,
 };
@@ -31,6 +32,7 @@ pub struct WorkerDeps {
     /// Longest time that one attempt may take; shorter than the lease.
     pub attempt_timeout: Duration,
     pub reports: Outbox<WorkerReport>,
+    pub observer: Arc<dyn Observer>,
 }
 
 pub struct RecordingWorker {
@@ -121,6 +123,7 @@ impl RecordingWorker {
             attempt = job.attempt,
             "recording picked"
         );
+        self.deps.observer.observe(Observation::AttemptStarted);
         let handler = self.deps.handlers.get(job.job_type);
         let (claimed, limit) = (job.clone(), self.deps.attempt_timeout);
         let attempt = async move {
@@ -139,7 +142,10 @@ impl RecordingWorker {
         let Work::Busy { job, since, .. } = std::mem::replace(&mut self.work, Work::Idle) else { return };
         let disposition =
             Disposition::after(result, job.attempt, job.max_attempts, &self.deps.retry, self.deps.clock.random());
-        log_end(&job, &disposition, since.elapsed());
+        let took = since.elapsed();
+        log_end(&job, &disposition, took);
+        let end = AttemptEnd::from(&disposition);
+        self.deps.observer.observe(Observation::AttemptEnded { end, took: Some(took) });
         self.work = Work::Unsettled(Ended::new(&job, disposition));
         self.report(None);
     }

@@ -4,7 +4,7 @@ use super::{
     backfill::{BackfillActor, BackfillDeps},
     drain::DrainTally,
     listener::{Listener, ListenerDeps},
-    maintenance::{Maintenance, MaintenanceDeps, log_released},
+    maintenance::{Maintenance, MaintenanceDeps, released},
     migration::{MigrationActor, MigrationDeps},
     recording_worker::{RecordingWorker, WorkerDeps},
     slot_manager::{SlotManager, SlotManagerDeps},
@@ -15,6 +15,7 @@ use crate::domain::{
     failure::{Failure, FailureCode},
     ids::InstanceId,
     lease::{Holder, WorkerLife},
+    observation::Observer,
     ports::Dispatch,
 };
 use std::{sync::Arc, time::Duration};
@@ -108,15 +109,20 @@ pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<Chil
 
 /// A worker's death gives its leases back: as a failed attempt, or unburnt when the process is stopping. What a slot
 /// manager held is found by the next one; the other children hold nothing.
-pub fn reclaim(dispatch: Arc<dyn Dispatch>, instance: InstanceId, tally: DrainTally) -> Reclaim {
+pub fn reclaim(
+    dispatch: Arc<dyn Dispatch>,
+    instance: InstanceId,
+    tally: DrainTally,
+    observer: Arc<dyn Observer>,
+) -> Reclaim {
     Arc::new(move |life, exit, stopping| {
-        let (dispatch, tally) = (Arc::clone(&dispatch), tally.clone());
+        let (dispatch, tally, observer) = (Arc::clone(&dispatch), tally.clone(), Arc::clone(&observer));
         Box::pin(async move {
             let Some(life) = worker_life(&life) else { return };
             let failure = (!stopping).then(|| Failure::new(FailureCode::WorkerDied, describe(&exit)));
             match dispatch.reclaim(Holder { instance, life }, failure.as_ref()).await {
                 Ok(reclaimed) => {
-                    log_released(&reclaimed, if stopping { "drained" } else { "reaped" });
+                    released(&reclaimed, if stopping { "drained" } else { "reaped" }, observer.as_ref());
                     if stopping {
                         for job in &reclaimed {
                             tally.count(&job.disposition);

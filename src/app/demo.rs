@@ -11,7 +11,7 @@ use crate::{
     },
     http::sign,
     settings::{Settings, Vars},
-    telemetry::Stdout,
+    telemetry::{Stdout, TelemetryGuard},
 };
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -52,13 +52,14 @@ pub fn demo(options: &DemoOptions) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut settings = settings(&twilio, &credentials)?;
     // Kept until the database is stopped too.
-    let _telemetry = log_to(&settings.log, Stdout::Quiet)?;
+    let log = log_to(&settings.log, Stdout::Quiet)?;
     let signals = Signals::catch(&io)?;
     let embedded = io.block_on(EmbeddedPostgres::start(&settings.database.embedded_dir))?;
     let made = io.block_on(embedded.database("callspool_demo"));
     let shown = made.map_err(anyhow::Error::from).and_then(|url| {
         settings.database.url = Some(SecretString::from(url));
-        let show = Show { options, scenario: &scenario, recordings: &recordings, twilio: &twilio, begun };
+        let show =
+            Show { options, scenario: &scenario, recordings: &recordings, twilio: &twilio, begun, log: &log };
         show.run(settings, credentials, signals, &io)
     });
     // Also when the show ended early: nobody else would stop it.
@@ -76,6 +77,7 @@ struct Show<'a> {
     recordings: &'a [Recording],
     twilio: &'a SimulatedTwilio,
     begun: Instant,
+    log: &'a TelemetryGuard,
 }
 
 impl Show<'_> {
@@ -90,7 +92,7 @@ impl Show<'_> {
         let files = folder(&settings.storage.url).context("the demo stores files")?;
         let (database_after, log_dir) = (self.begun.elapsed(), settings.log.dir.clone());
 
-        let running = start(settings, io)?;
+        let running = start(settings, io, self.log.lost_lines())?;
         signals.stop(io, &running);
         let target = format!("http://{}", running.address);
         let caller = io.block_on(async { Caller::new(target.clone(), credentials, sign) })?;

@@ -11,6 +11,7 @@ use crate::{
     domain::{
         faults::Faults,
         migration::{LockTry, MigrationFailure, MigrationOutcome, MigrationSet, SchemaVersions, Version},
+        observation::Unobserved,
         ports::{BellEar, Gate},
     },
 };
@@ -40,6 +41,7 @@ pub fn migrate(session: &Session) -> anyhow::Result<MigrationOutcome> {
         only: Some(Outbox::new(move |outcome| report.send(outcome).is_ok())),
         schema_fits: Outbox::new(|_| true),
         obstacle: Obstacle::default(),
+        observer: Arc::new(Unobserved),
     };
     let (policy, io) = (super::tree::restart_policy(&session.settings), session.io.clone());
     // The thread and its System go with the process: nothing is under way when the outcome is there.

@@ -27,7 +27,7 @@ use crate::{
     domain::ids::InstanceId,
     settings::{LogFormat, LogSettings, Pooler, Role, Rotation, Settings},
     store::{Store, StoreConfig},
-    telemetry::{self, LogConfig, Stdout, TelemetryGuard},
+    telemetry::{self, LogConfig, LostLines, Stdout, TelemetryGuard},
 };
 use actix::Addr;
 use anyhow::Context;
@@ -168,10 +168,11 @@ struct Parts {
     shutdown: CancellationToken,
     tally: DrainTally,
     ends: Ends,
+    lost_lines: LostLines,
 }
 
-/// Builds everything, binds the HTTP address and starts the supervision tree.
-pub fn start(settings: Settings, io: &Handle) -> anyhow::Result<Running> {
+/// Builds everything, binds the HTTP address and starts the supervision tree. `lost_lines` are of the log, to be measured.
+pub fn start(settings: Settings, io: &Handle, lost_lines: LostLines) -> anyhow::Result<Running> {
     let instance = InstanceId::generate();
     let store = io.block_on(async { store(&settings, instance) })?;
     let grace = settings.shutdown.grace;
@@ -194,6 +195,7 @@ pub fn start(settings: Settings, io: &Handle) -> anyhow::Result<Running> {
         shutdown: shutdown.clone(),
         tally: DrainTally::default(),
         ends: ends.clone(),
+        lost_lines,
     };
     let end_of_thread = ends.clone();
     let (started, is_started) = oneshot::channel();

@@ -26,13 +26,18 @@ use crate::{
     domain::{
         ids::InstanceId,
         migration::SchemaVersions,
+        observation::Observer,
         overview::Pulse,
         ports::{Clock, Storage, WatchRules},
         recording_url::ProviderBase,
     },
-    http::{HttpActor, HttpDeps, Socket, WebhookConfig},
+    http::{HttpActor, HttpDeps, MetricsDesk, Socket, WebhookConfig},
     settings::{Role, Settings},
     store::Store,
+    telemetry::{
+        LostLines,
+        metrics::{Metrics, ProcessGauges},
+    },
 };
 use actix::Addr;
 use anyhow::Context;
@@ -44,10 +49,12 @@ use tokio::runtime::Handle;
 
 /// Puts the actors together and starts their root.
 pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
-    let Parts { settings, instance, store, io, listener, shutdown, tally, ends: _ } = parts;
+    let Parts { settings, instance, store, io, listener, shutdown, tally, ends: _, lost_lines } = parts;
     let workers = if settings.roles.has(Role::Worker) { settings.worker.count } else { 0 };
     let addresses = Addresses::new(workers);
     let (store, clock): (_, Arc<dyn Clock>) = (Arc::new(store), Arc::new(SystemClock));
+    let metrics = Arc::new(metrics(&store, lost_lines));
+    let observer: Arc<dyn Observer> = metrics.clone();
     let (schema, beat, disk) = (Obstacle::default(), Obstacle::default(), Obstacle::default());
     let roster = Roster::default();
     let gate = GateOpener::default();
@@ -73,6 +80,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             only: None,
             schema_fits: gate.outbox(),
             obstacle: schema.clone(),
+            observer: observer.clone(),
         },
         backfill: backfill(&settings, &store, &clock),
         slot_manager: SlotManagerDeps {
@@ -85,6 +93,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             obstacle: beat.clone(),
             tally: tally.clone(),
             pulse: pulse.clone(),
+            observer: observer.clone(),
         },
         worker: WorkerDeps {
             handlers: JobHandlers {
@@ -94,6 +103,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             retry: settings.retry.clone(),
             attempt_timeout: settings.twilio.attempt_timeout,
             reports: addresses.slot_manager.outbox(),
+            observer: observer.clone(),
         },
         listener: ListenerDeps {
             bells: store.clone(),
@@ -118,16 +128,20 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             slot_manager: rung,
             storage: (workers > 0).then_some(storage),
             storage_obstacle: disk.clone(),
+            observer: observer.clone(),
         },
         grace: settings.shutdown.grace,
     };
     let readiness = readiness([schema, beat, disk], roster.clone());
-    let http = http_spec(&settings, &addresses, store.clone(), &io, listener, readiness);
+    let measured = (observer.clone(), MetricsDesk::new(metrics, store.clone()));
+    let http = http_spec(&settings, &addresses, store.clone(), &io, listener, readiness, measured);
     let specs = specs(deps, &addresses, http);
     let policy = restart_policy(&settings);
-    let reclaim = reclaim(store, instance, tally);
+    let reclaim = reclaim(store, instance, tally, observer.clone());
     let faults = settings.faults;
-    let supervisor = start_root(move || Supervisor::new(specs, policy, reclaim, roster, io, shutdown, faults));
+    let supervisor = start_root(move || {
+        Supervisor::new(specs, policy, reclaim, roster, io, shutdown, faults).observed_by(observer)
+    });
     gate.set(supervisor.clone());
     Ok(supervisor)
 }
@@ -155,6 +169,7 @@ fn http_spec(
     io: &Handle,
     listener: TcpListener,
     readiness: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    (observer, metrics): (Arc<dyn Observer>, MetricsDesk),
 ) -> ChildSpec {
     let provider_base = ProviderBase::new(settings.twilio.api_base.clone());
     let deps = HttpDeps {
@@ -162,6 +177,8 @@ fn http_spec(
         io: io.clone(),
         jobs_came_in: addresses.listener.outbox(),
         readiness,
+        observer,
+        metrics,
         api: settings.roles.has(Role::Api),
         webhooks: settings.roles.has(Role::Webhooks),
         api_token: settings.http.api_token.clone(),
@@ -177,6 +194,14 @@ fn http_spec(
     };
     let socket = Socket::new(listener);
     ChildSpec::new("http", ChildRef::default(), move |_, child| HttpActor::new(child, deps.clone(), socket.clone()))
+}
+
+fn metrics(store: &Arc<Store>, lost_lines: LostLines) -> Metrics {
+    let store = Arc::clone(store);
+    Metrics::new(env!("CARGO_PKG_VERSION"), move || ProcessGauges {
+        dropped_log_lines: lost_lines.lines() as u64,
+        pool: store.pool_use(),
+    })
 }
 
 /// Everything that `/readyz` may have to say against this process.

@@ -10,7 +10,7 @@ pub fn run(mut settings: Settings) -> anyhow::Result<Exit> {
     let io = app::io_runtime()?;
     let signals = app::Signals::catch(&io)?;
     let embedded = app::embedded_database(&mut settings, &io)?;
-    let ended = supervised(settings, signals, &io);
+    let ended = app::start(settings, &io, log.lost_lines()).and_then(|running| supervised(running, signals, &io));
     // Also when it did not start: nobody else would stop it.
     if let Some(embedded) = embedded {
         io.block_on(embedded.stop());
@@ -20,9 +20,8 @@ pub fn run(mut settings: Settings) -> anyhow::Result<Exit> {
     Ok(Exit::Process(u8::try_from(code).unwrap_or(1)))
 }
 
-/// Starts the process's tree and waits for its end.
-fn supervised(settings: Settings, signals: app::Signals, io: &Handle) -> anyhow::Result<i32> {
-    let running = app::start(settings, io)?;
+/// Waits for the end of the process's tree.
+fn supervised(running: app::Running, signals: app::Signals, io: &Handle) -> anyhow::Result<i32> {
     signals.stop(io, &running);
     running.join()
 }

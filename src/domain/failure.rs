@@ -41,6 +41,24 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
+    pub const ALL: [Self; 15] = [
+        Self::DbError,
+        Self::HttpStatus,
+        Self::NotReady,
+        Self::Gone,
+        Self::Unauthorized,
+        Self::RateLimited,
+        Self::Timeout,
+        Self::Network,
+        Self::Truncated,
+        Self::TooLarge,
+        Self::BadAudio,
+        Self::UrlRefused,
+        Self::StorageError,
+        Self::WorkerDied,
+        Self::LeaseExpired,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DbError => "db_error",

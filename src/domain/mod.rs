@@ -20,6 +20,7 @@ pub mod migration;
 pub mod migration_header;
 pub mod migration_lint;
 pub mod migration_script;
+pub mod observation;
 pub mod operate;
 pub mod overview;
 pub mod panic_place;

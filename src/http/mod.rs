@@ -8,6 +8,7 @@
 //! | `webhooks`, `signature` | Twilio's callback, and the proof that it is Twilio's |
 //! | `jobs`, `auth` | the API, and its bearer token |
 //! | `health` | `/healthz`, `/readyz` |
+//! | `metrics` | `/metrics` |
 //! | `body`, `problem` | bounded bodies, errors |
 //!
 //! Handlers run on the server's own threads, whose runtimes come and go; the ports are asked on the I/O runtime
@@ -18,12 +19,14 @@ mod auth;
 mod body;
 mod health;
 mod jobs;
+mod metrics;
 mod problem;
 mod server;
 mod signature;
 mod webhooks;
 
 pub use actor::{HttpActor, Socket};
+pub use metrics::MetricsDesk;
 pub use signature::sign;
 
 use crate::{
@@ -31,6 +34,7 @@ use crate::{
     domain::{
         ids::{AccountSid, SidForm},
         job::{Enqueued, NewJob},
+        observation::{Observation, Observer},
         ports::{JobBook, StoreError, StoreResult},
         recording_url::ProviderBase,
     },
@@ -49,6 +53,8 @@ pub struct HttpDeps {
     pub jobs_came_in: Outbox<JobsCameIn>,
     /// What stands against this process's readiness, apart from the database's answer.
     pub readiness: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    pub observer: Arc<dyn Observer>,
+    pub metrics: MetricsDesk,
     /// Whether `/v1` is served.
     pub api: bool,
     /// Whether `/webhooks` is served.
@@ -89,11 +95,13 @@ impl HttpDeps {
     /// Commits one job, says so in the log, and rings; all of it also when the caller hangs up meanwhile.
     async fn enqueue(&self, job: NewJob) -> Result<Enqueued, Problem> {
         let (jobs, jobs_came_in) = (Arc::clone(&self.jobs), self.jobs_came_in.clone());
+        let observer = Arc::clone(&self.observer);
         self.on_io(async move {
             let answers = jobs.enqueue(std::slice::from_ref(&job)).await?;
             let Some(enqueued) = answers.into_iter().next() else {
                 return Err(StoreError::new(None, "an enqueued job was not answered"));
             };
+            observer.observe(Observation::Enqueued { deduplicated: enqueued.deduplicated });
             tracing::info!(
                 marker = "ENQUEUE",
                 job_type = %job.job_type,

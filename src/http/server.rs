@@ -1,6 +1,6 @@
 //! Which routes there are, for which roles.
 
-use super::{HttpDeps, health, jobs, problem::Problem, webhooks};
+use super::{HttpDeps, health, jobs, metrics, problem::Problem, webhooks};
 use actix_web::{App, HttpServer, dev::Server, guard, middleware::DefaultHeaders, web};
 use std::{io, net::TcpListener, time::Duration};
 
@@ -40,6 +40,7 @@ fn routes(config: &mut web::ServiceConfig, deps: &HttpDeps) {
     };
     get("/healthz", || web::route().to(health::alive));
     get("/readyz", || web::route().to(health::ready));
+    get("/metrics", || web::route().to(metrics::page));
     if deps.api {
         get("/v1/jobs/{id}", || web::route().to(jobs::show));
         config.service(

@@ -13,6 +13,7 @@ mod errors;
 mod fleet;
 mod gate;
 mod jobs;
+mod meter;
 mod operations;
 mod overview;
 mod pool;

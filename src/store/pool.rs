@@ -8,6 +8,7 @@
 //! The driver also asks for types that it does not know in between, which would end an unnamed statement. So no
 //! statement of ours takes or gives a type that is not PostgreSQL's own; a test holds that.
 
+use crate::domain::observation::PoolUse;
 use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future, stream};
 use sqlx::{
     Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
@@ -53,6 +54,13 @@ impl Pool {
         let begun = tokio::spawn(sqlx::Transaction::begin(connection, None)).await;
         let inner = begun.map_err(|_| Error::WorkerCrashed)??;
         Ok(Transaction { inner, sessions: self.sessions })
+    }
+
+    /// `limit`: what it was made with.
+    pub(super) fn connections(&self, limit: u32) -> PoolUse {
+        // Two looks at what changes: never less than none.
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        PoolUse { in_use: self.pool.size().saturating_sub(idle), idle, limit }
     }
 
     pub(super) async fn close(&self) {

@@ -109,6 +109,23 @@ statements! {
                          from {s}.doorbell) d";
     oldest_ready = "select enqueued_at from {s}.job
                      where job_id = (select job_id from {s}.job_ready order by job_id limit 1)";
+    meter = "select w.ready, w.scheduled, w.running, w.done, w.cancelled, w.dead, w.live_instances, w.live_workers,
+                    (extract(epoch from now() - w.oldest_ready) * 1000)::bigint as oldest_ready_ms,
+                    array(select reason from {s}.queue_stall order by reason) as stall_reasons,
+                    array(select businesses from {s}.queue_stall order by reason) as stall_businesses,
+                    (select coalesce(jsonb_agg(jsonb_build_object('business_id', b.business_id, 'in_use', b.running,
+                                                                  'limit', b.max_slots)), '[]')
+                       from {s}.business b where b.business_id = any (w.busiest)) as slots,
+                    h.oldest_transaction_ms,
+                    greatest(h.session_xmin,
+                             (select max(greatest(age(xmin), age(catalog_xmin))) from pg_replication_slots),
+                             (select max(age(transaction)) from pg_prepared_xacts where database = current_database())
+                            ) as oldest_xmin
+               from {s}.queue_watch w
+              cross join (select (extract(epoch from clock_timestamp() - min(xact_start)) * 1000)::bigint
+                                     as oldest_transaction_ms,
+                                 max(age(backend_xmin)) as session_xmin
+                            from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()) h";
     history_exists = "select to_regclass('{s}._sqlx_migrations') is not null
                          and to_regclass('{s}.application_migrations') is not null
                          and to_regclass('{s}.compatible_migrations') is not null

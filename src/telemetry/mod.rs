@@ -1,10 +1,12 @@
-//! Logging: readable or JSON lines on stdout, JSON lines in rolling files, and the table of all events.
+//! Logging: readable or JSON lines on stdout, JSON lines in rolling files, and the table of all events; and metrics,
+//! which do not depend on it.
 //!
 //! Nothing here blocks an actor: lines go through bounded buffers that drop when they are full, and the drops are
 //! counted. The buffers are written out when the [`TelemetryGuard`] is dropped, at the very end of the process.
 
 pub mod events;
 mod line;
+pub mod metrics;
 mod panic_hook;
 
 pub use panic_hook::install as install_panic_hook;
@@ -72,13 +74,28 @@ pub enum TelemetryError {
 #[must_use = "dropped at once it loses the log"]
 pub struct TelemetryGuard {
     _workers: Vec<WorkerGuard>,
-    lost: Vec<Lost>,
+    lost: LostLines,
 }
 
 impl TelemetryGuard {
     /// Lines lost because a buffer or the disk was full.
     pub fn dropped_lines(&self) -> usize {
-        self.lost.iter().map(Lost::lines).sum()
+        self.lost.lines()
+    }
+
+    /// To ask for them from elsewhere.
+    pub fn lost_lines(&self) -> LostLines {
+        self.lost.clone()
+    }
+}
+
+/// The lines that this process lost. Each clone counts the same.
+#[derive(Clone, Default)]
+pub struct LostLines(Vec<Lost>);
+
+impl LostLines {
+    pub fn lines(&self) -> usize {
+        self.0.iter().map(Lost::lines).sum()
     }
 }
 
@@ -113,7 +130,7 @@ pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
         .with(fmt::layer().event_format(Lines::json()).with_writer(file))
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
-    Ok(TelemetryGuard { _workers: vec![file_worker, stdout_worker], lost: vec![file_lost, stdout_lost] })
+    Ok(TelemetryGuard { _workers: vec![file_worker, stdout_worker], lost: LostLines(vec![file_lost, stdout_lost]) })
 }
 
 /// For a command: `level` and above, on the standard error.
@@ -147,6 +164,7 @@ fn buffered<W: Write + Send + 'static>(writer: W) -> (NonBlocking, WorkerGuard, 
 }
 
 /// Lines that one buffer took and that nobody will read.
+#[derive(Clone)]
 struct Lost {
     /// It was full.
     dropped: ErrorCounter,

@@ -22,8 +22,9 @@ fn stands(name: &str, generated: &str) {
 
 /// One test, since both write the same file.
 #[test]
-fn the_tables_of_events_and_settings_are_the_codes() {
+fn the_tables_of_events_settings_and_metrics_are_the_codes() {
     stands("events", &callspool::telemetry::events::markdown_table());
+    stands("metrics", &callspool::telemetry::metrics::table::markdown_table());
     stands("settings", &callspool::settings::markdown_table());
 }
 

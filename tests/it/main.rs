@@ -33,6 +33,7 @@ mod gate_schema;
 mod gate_trouble;
 mod log;
 mod log_markers;
+mod metrics;
 mod migration_failures;
 mod migration_lock;
 mod migration_outage;

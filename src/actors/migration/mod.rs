@@ -24,6 +24,7 @@ use crate::domain::{
     migration::{
         LockHolder, LockTry, MigrationFailure, MigrationOutcome, MigrationSet, SchemaVersions, SkipReason, Version,
     },
+    observation::{Observation, Observer},
     ports::{Clock, Gate, GateSession},
 };
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
@@ -66,6 +67,7 @@ pub struct MigrationDeps {
     pub schema_fits: Outbox<SchemaVersions>,
     /// Why the schema is not ready, for `/readyz`.
     pub obstacle: Obstacle,
+    pub observer: Arc<dyn Observer>,
 }
 
 pub struct MigrationActor {
@@ -74,6 +76,8 @@ pub struct MigrationActor {
     /// When the first try for the lock was made: a connection that breaks does not begin the wait anew.
     since: Option<Instant>,
     lock_tries: u32,
+    /// The first wait for the lock ended; what is waited for later is told no more.
+    lock_waited: bool,
     /// Who had the lock at the last try.
     holder: Option<LockHolder>,
     /// The wait is over; what follows is the slow look of `migrations.heal_interval`.
@@ -101,6 +105,7 @@ impl MigrationActor {
             deps,
             since: None,
             lock_tries: 0,
+            lock_waited: false,
             holder: None,
             skipped: false,
             migrating: false,
@@ -145,6 +150,7 @@ impl MigrationActor {
             Ok(LockTry::Acquired) => {
                 let attempt = self.lock_tries;
                 tracing::info!(marker = "MIGRATION_LOCK_ACQUIRED", attempt, "migration lock acquired");
+                self.observe_lock_wait(true);
                 self.migrating = true;
                 return self.find_next(session, ctx);
             }
@@ -163,11 +169,19 @@ impl MigrationActor {
         }
         self.holder = holder;
         if over {
+            self.observe_lock_wait(false);
             // The session goes, and with it nothing: it never held the lock.
             return self.ended(MigrationOutcome::Skipped(SkipReason::LockTimeout), ctx);
         }
         let wait = self.jittered(TRY_EVERY).min(self.deps.lock_wait.saturating_sub(waited));
         self.child.run_later(ctx, wait, move |_, ctx| ctx.notify(TryLock(session)));
+    }
+
+    fn observe_lock_wait(&mut self, acquired: bool) {
+        let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        if !std::mem::replace(&mut self.lock_waited, true) {
+            self.deps.observer.observe(Observation::LockWaited { acquired, waited });
+        }
     }
 
     /// The connection is given up in between: a process that only looks now and then holds none.
@@ -247,6 +261,7 @@ impl MigrationActor {
     /// Migrating is over for this process, one way or the other.
     fn ended(&mut self, outcome: MigrationOutcome, ctx: &mut Context<Self>) {
         self.migrating = false;
+        self.deps.observer.observe(Observation::from(&outcome));
         match &outcome {
             MigrationOutcome::Skipped(reason) => {
                 tracing::info!(

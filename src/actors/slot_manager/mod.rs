@@ -27,6 +27,7 @@ use crate::domain::{
     ids::InstanceId,
     job::{ClaimedJob, Disposition, Settled as SettledLease, Settlement},
     lease::{LeaseId, WorkerLife},
+    observation::{JobEnd, Observation, Observer},
     overview::Pulse,
     ports::{ClaimRequest, Claimed, Clock, Dispatch, HeldLease, StoreResult},
     slots::RingPlace,
@@ -60,6 +61,7 @@ pub struct SlotManagerDeps {
     pub tally: DrainTally,
     /// What is settled here, for the fleet's pulse.
     pub pulse: Pulse,
+    pub observer: Arc<dyn Observer>,
 }
 
 /// This process, as the fleet is told of it.
@@ -241,6 +243,7 @@ impl SlotManager {
 
     /// `held`: the leases that were held, and whether an operator had ended their job.
     fn settled(&mut self, sent: &[Finished], held: &HashMap<LeaseId, bool>) {
+        self.deps.observer.observe(Observation::Settled { results: sent.len() });
         for Finished { worker, ended } in sent {
             let lease = ended.settlement.lease;
             if let Some(&cancelled) = held.get(&lease) {
@@ -249,7 +252,11 @@ impl SlotManager {
                 if self.child.shutting_down() {
                     self.deps.tally.count(disposition);
                 }
-                self.deps.pulse.count(disposition, self.since(ended.enqueued_at));
+                let latency = self.since(ended.enqueued_at);
+                self.deps.pulse.count(disposition, latency);
+                if let Some(end) = JobEnd::of(disposition, latency) {
+                    self.deps.observer.observe(Observation::JobEnded(end));
+                }
                 tracing::info!(
                     marker = "WORKER_RELEASE_SLOT",
                     call_sid = %ended.call_sid,
@@ -258,6 +265,7 @@ impl SlotManager {
                     "slot released"
                 );
             } else {
+                self.deps.observer.observe(Observation::ResultDropped);
                 tracing::warn!(
                     call_sid = %ended.call_sid,
                     business_id = ended.business_id.get(),
@@ -289,6 +297,7 @@ impl SlotManager {
     }
 
     fn claimed(&mut self, Claimed { jobs, place, bells }: Claimed, offered: Vec<WorkerLife>) {
+        self.deps.observer.observe(Observation::Claimed { jobs: jobs.len() });
         let found_work = bells > 0 || !jobs.is_empty();
         self.poll =
             if found_work { self.deps.limits.poll_min } else { (self.poll * 2).min(self.deps.limits.poll_max) };

@@ -8,7 +8,10 @@ use super::{
     roster::{ChildState, Roster},
     spec::{ChildSpec, Restart},
 };
-use crate::domain::faults::Faults;
+use crate::domain::{
+    faults::Faults,
+    observation::{Observation, Observer, Unobserved},
+};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, System};
 use futures_util::future::BoxFuture;
 use std::{
@@ -35,6 +38,7 @@ pub struct Supervisor {
     roster: Roster,
     io: Handle,
     faults: Faults,
+    observer: Arc<dyn Observer>,
     gate_open: bool,
     /// Cancelled when the stop begins; every child holds a clone.
     shutdown: CancellationToken,
@@ -78,7 +82,25 @@ impl Supervisor {
             .into_iter()
             .map(|spec| Child { spec, generation: 0, running: None, history: History::default() })
             .collect();
-        Self { children, policy, reclaim, roster, io, faults, gate_open: false, shutdown, stopping: None, me: None }
+        Self {
+            children,
+            policy,
+            reclaim,
+            roster,
+            io,
+            faults,
+            observer: Arc::new(Unobserved),
+            gate_open: false,
+            shutdown,
+            stopping: None,
+            me: None,
+        }
+    }
+
+    #[must_use]
+    pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
+        self
     }
 
     fn start_child(&mut self, place: usize, ctx: &mut Context<Self>) {
@@ -100,6 +122,7 @@ impl Supervisor {
         let monitor = (child.spec.start)(context.clone());
         child.running = Some(Running { context: context.clone(), kill: kill.clone(), since: Instant::now() });
         self.roster.set(place, generation, ChildState::Up);
+        self.observer.observe(Observation::ActorStarted { group: child.spec.group, generation });
         let marker = if generation == 1 { "ACTOR_STARTED" } else { "ACTOR_RESTARTED" };
         tracing::info!(marker, actor = %child.spec.id, generation, "actor started");
         self.watch(place, context, monitor, kill, ctx);

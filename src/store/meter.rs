@@ -1,0 +1,100 @@
+//! The fleet, measured at a scrape: what the watch over the queue wrote down, and what holds back the vacuum.
+
+use super::{
+    Store,
+    errors::clean_error,
+    rows::{business_id, unknown},
+};
+use crate::domain::{
+    explain::Reason,
+    observation::{BusinessSlots, FleetGauges, FleetMeter, Horizon, PoolUse},
+    ports::{Backlog, StoreResult},
+};
+use async_trait::async_trait;
+use sqlx::types::Json;
+use std::time::Duration;
+
+#[derive(sqlx::FromRow)]
+struct MeterRow {
+    ready: i64,
+    scheduled: i64,
+    running: i64,
+    done: i64,
+    cancelled: i64,
+    dead: i64,
+    live_instances: i32,
+    live_workers: i32,
+    oldest_ready_ms: Option<i64>,
+    stall_reasons: Vec<String>,
+    stall_businesses: Vec<i64>,
+    slots: Json<Vec<SlotsJson>>,
+    oldest_transaction_ms: Option<i64>,
+    oldest_xmin: Option<i32>,
+}
+
+#[derive(serde::Deserialize)]
+struct SlotsJson {
+    business_id: i64,
+    in_use: i64,
+    limit: i64,
+}
+
+impl SlotsJson {
+    fn slots(self) -> StoreResult<BusinessSlots> {
+        let Self { business_id: id, in_use, limit } = self;
+        Ok(BusinessSlots { business_id: business_id(id)?, in_use, limit })
+    }
+}
+
+impl TryFrom<MeterRow> for FleetGauges {
+    type Error = crate::domain::ports::StoreError;
+
+    fn try_from(row: MeterRow) -> StoreResult<Self> {
+        let reason = |text: String| text.parse::<Reason>().map_err(|_| unknown("reason"));
+        let stalled = row.stall_reasons.into_iter().zip(row.stall_businesses);
+        Ok(Self {
+            backlog: Backlog {
+                // A job may end before its bell is read.
+                ready: row.ready.max(0),
+                scheduled: row.scheduled.max(0),
+                running: row.running,
+                done: row.done,
+                cancelled: row.cancelled,
+                dead: row.dead,
+            },
+            instances: row.live_instances.into(),
+            workers: row.live_workers.into(),
+            businesses: row.slots.0.into_iter().map(SlotsJson::slots).collect::<StoreResult<_>>()?,
+            stalled: stalled
+                .map(|(text, businesses)| Ok((reason(text)?, businesses)))
+                .collect::<StoreResult<_>>()?,
+            oldest_ready: row.oldest_ready_ms.map(from_millis),
+            horizon: Horizon {
+                oldest_transaction: from_millis(row.oldest_transaction_ms.unwrap_or(0)),
+                oldest_xmin: row.oldest_xmin.and_then(|age| u32::try_from(age).ok()).unwrap_or(0),
+            },
+        })
+    }
+}
+
+/// Zero where two clocks made it less.
+fn from_millis(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+impl Store {
+    pub fn pool_use(&self) -> PoolUse {
+        self.pool().connections(self.config().pool_size)
+    }
+}
+
+#[async_trait]
+impl FleetMeter for Store {
+    async fn gauges(&self) -> StoreResult<FleetGauges> {
+        let row: MeterRow = sqlx::query_as(self.sql().meter.clone())
+            .fetch_one(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
+        row.try_into()
+    }
+}
