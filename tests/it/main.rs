@@ -37,6 +37,7 @@ mod metrics;
 mod migration_failures;
 mod migration_lock;
 mod migration_outage;
+mod monitoring;
 mod operate_processes;
 mod pool;
 mod queue_claim;
