@@ -7,18 +7,31 @@
 
 use crate::domain::{
     failure::{Failure, FailureCode},
-    ports::{Storage, Upload},
+    ports::{MediaStream, Storage, StoredFile, Upload},
     text::io_kind,
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
 use object_store::{
-    Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSystem, path::Path,
+    Error, GetOptions, GetRange, GetResult, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt,
+    PutPayload, local::LocalFileSystem, path::Path,
 };
-use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{
+    fs::DirBuilder,
+    io::{self, SeekFrom},
+    ops::Range,
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
+    sync::Arc,
+};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio_util::io::ReaderStream;
 
 /// Bytes that are gathered before they are written.
 const PART: usize = 256 * 1024;
+/// Bytes of a file on disk that are read at a time; `object_store` itself would read 8 KiB.
+const CHUNK: usize = 64 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -88,6 +101,29 @@ impl Storage for ObjectStorage {
         Ok(Box::new(PartedUpload { upload, gathered: BytesMut::with_capacity(PART) }))
     }
 
+    async fn size(&self, key: &str) -> Result<Option<u64>, Failure> {
+        match self.store.head(&checked(key)?).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
+    async fn read(&self, key: &str, part: Range<u64>) -> Result<Option<StoredFile>, Failure> {
+        let options = GetOptions { range: Some(GetRange::Bounded(part.clone())), ..GetOptions::default() };
+        match self.store.get_opts(&checked(key)?, options).await {
+            Ok(found) => Ok(Some(StoredFile { size: found.meta.size, stream: stream(found).await? })),
+            Err(Error::NotFound { .. }) => Ok(None),
+            // A part that begins behind the end is an error of its own in each kind of storage.
+            Err(error) => match self.size(key).await? {
+                Some(size) if size <= part.start => {
+                    Ok(Some(StoredFile { size, stream: Box::pin(futures_util::stream::empty()) }))
+                }
+                _ => Err(failure(&error)),
+            },
+        }
+    }
+
     async fn check(&self) -> Result<(), Failure> {
         let path = Path::from(format!(".callspool-check-{}", rand::random::<u64>()));
         let probe = async {
@@ -96,6 +132,19 @@ impl Storage for ObjectStorage {
             self.store.delete(&path).await
         };
         probe.await.map_err(|error| failure(&error))
+    }
+}
+
+async fn stream(found: GetResult) -> Result<MediaStream, Failure> {
+    match found.payload {
+        GetResultPayload::Stream(stream) => Ok(Box::pin(stream.map_err(|error| failure(&error)))),
+        GetResultPayload::File(file, _) => {
+            let unreadable = |error: io::Error| Failure::new(FailureCode::StorageError, error.kind().to_string());
+            let mut file = tokio::fs::File::from_std(file);
+            file.seek(SeekFrom::Start(found.range.start)).await.map_err(unreadable)?;
+            let part = file.take(found.range.end - found.range.start);
+            Ok(Box::pin(ReaderStream::with_capacity(part, CHUNK).map_err(unreadable)))
+        }
     }
 }
 
@@ -234,7 +283,32 @@ mod tests {
         for key in ["../x", "a/../../x", "/etc/passwd", "a//b", ".hidden", "a/b#1", ""] {
             let refused = runtime().block_on(async { open(dir.path()).begin(key).await.err() });
             assert_eq!(refused.map(|failure| failure.code), Some(FailureCode::StorageError), "{key}");
+            let read = runtime().block_on(async { open(dir.path()).read(key, 0..1).await.err() });
+            assert_eq!(read.map(|failure| failure.code), Some(FailureCode::StorageError), "{key}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_file_is_read_and_a_missing_file_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..=3 * CHUNK).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        std::fs::create_dir(dir.path().join("42")).unwrap();
+        std::fs::write(dir.path().join("42/CA1.mp3"), &bytes).unwrap();
+        runtime().block_on(async {
+            let storage = open(dir.path());
+            let size = bytes.len() as u64;
+            assert_eq!(storage.size("42/CA1.mp3").await, Ok(Some(size)));
+            for part in [0..size, 0..1, 70_000..150_000, size - 1..size, 5..size + 9, size..size + 1] {
+                let file = storage.read("42/CA1.mp3", part.clone()).await.unwrap().unwrap();
+                assert_eq!(file.size, size);
+                let read: Vec<Bytes> = file.stream.try_collect().await.unwrap();
+                let [start, end] = [part.start, part.end].map(|at| usize::try_from(at.min(size)).unwrap());
+                assert_eq!(read.concat(), bytes[start..end], "{part:?}");
+                assert!(read.iter().all(|chunk| chunk.len() <= CHUNK));
+            }
+            assert_eq!(storage.size("42/CA2.mp3").await, Ok(None));
+            assert!(storage.read("42/CA2.mp3", 0..1).await.unwrap().is_none());
+        });
     }
 
     #[test]

@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use std::{fmt, pin::Pin, time::Duration};
+use std::{fmt, ops::Range, pin::Pin, time::Duration};
 
 /// The database did not do what was asked. The text is clean: no address, no credentials, no row's content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -307,7 +307,7 @@ pub trait Backfills: Send + Sync {
     async fn release(&self) -> StoreResult<()>;
 }
 
-/// A recording on its way in: the body's bytes, in order.
+/// A recording on its way in or out: its bytes, in order.
 pub type MediaStream = Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, Failure>> + Send>>;
 
 pub struct Media {
@@ -329,13 +329,32 @@ pub trait Provider: Send + Sync {
     async fn fetch(&self, recording_url: &str) -> Result<Media, Failure>;
 }
 
-/// Where recordings go.
+/// Where recordings go, and come from. A key to read by is one that the database has of a stored recording, never one
+/// that somebody sent.
 #[async_trait]
 pub trait Storage: Send + Sync {
     /// Starts a file that nobody sees yet.
     async fn begin(&self, key: &str) -> Result<Box<dyn Upload>, Failure>;
+    /// How long a stored file is, in bytes; `None`: there is none under this key.
+    async fn size(&self, key: &str) -> Result<Option<u64>, Failure>;
+    /// Opens a part of a stored file; the part must not be empty. The bytes are read as the stream is polled.
+    async fn read(&self, key: &str, part: Range<u64>) -> Result<Option<StoredFile>, Failure>;
     /// Can a file be written, read back and removed? Asked at start, so that a wrong address says so then.
     async fn check(&self) -> Result<(), Failure>;
+}
+
+/// A stored file that is open for reading.
+pub struct StoredFile {
+    /// Of the whole file, in bytes.
+    pub size: u64,
+    /// The part that was asked for, as far as the file goes.
+    pub stream: MediaStream,
+}
+
+impl fmt::Debug for StoredFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredFile").field("size", &self.size).finish_non_exhaustive()
+    }
 }
 
 /// A file being written aside. Dropping it without [`Upload::commit`] leaves nothing under the final name.
