@@ -25,6 +25,7 @@ pub mod operate;
 pub mod overview;
 pub mod panic_place;
 pub mod ports;
+pub mod recording;
 pub mod recording_url;
 pub mod retry;
 pub mod slots;

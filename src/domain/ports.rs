@@ -19,6 +19,7 @@ use super::{
     },
     operate::{JobOutcome, Operator, OperatorAction},
     overview::{Overview, PulseCounts, StallChange},
+    recording::{RecordingFilter, RecordingView},
     slots::RingPlace,
     text::clean,
 };
@@ -107,6 +108,13 @@ pub struct WatchRules {
     pub keep: Duration,
     /// Slots of a business that is met for the first time.
     pub default_max_slots: i32,
+}
+
+/// Recordings that are stored.
+#[async_trait]
+pub trait RecordingBook: Send + Sync {
+    /// Those that fit, the newest first; at most 1,000, which is far beyond what one call has.
+    async fn recordings(&self, filter: &RecordingFilter) -> StoreResult<Vec<RecordingView>>;
 }
 
 /// What one claim may take.

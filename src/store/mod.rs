@@ -17,6 +17,7 @@ mod meter;
 mod operations;
 mod overview;
 mod pool;
+mod recordings;
 mod rows;
 mod statements;
 mod upkeep;

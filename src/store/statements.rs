@@ -34,6 +34,12 @@ statements! {
     claim = "select * from {s}.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     settle = "select lease_id, outcome from {s}.settle_leases($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     cancel_requests = "select lease_id from {s}.job_lease where instance_id = $1 and cancel_requested";
+    recordings = "select business_id, call_sid, recording_sid, job_type, job_id, storage_key, bytes,
+                         encode(sha256, 'hex') as sha256, content_type, stored_at
+                    from {s}.recordings
+                   where call_sid = $1 and ($2::bigint is null or business_id = $2)
+                     and ($3::text is null or recording_sid = $3)
+                   order by stored_at desc, job_id desc limit 1000";
     held = "select l.job_id, l.lease_id, l.worker, l.generation, l.business_id, j.call_sid
               from {s}.job_lease l join {s}.job j using (job_id) where l.instance_id = $1";
     held_by = "select l.job_id, l.lease_id, l.attempt, l.business_id, j.call_sid, j.job_type, j.max_attempts
