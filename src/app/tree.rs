@@ -126,7 +126,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             history_keep: settings.queue.history_keep,
             history_interval: settings.queue.history_interval,
             slot_manager: rung,
-            storage: (workers > 0).then_some(storage),
+            storage: (workers > 0).then(|| Arc::clone(&storage)),
             storage_obstacle: disk.clone(),
             observer: observer.clone(),
         },
@@ -134,7 +134,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     };
     let readiness = readiness([schema, beat, disk], roster.clone());
     let measured = (observer.clone(), MetricsDesk::new(metrics, store.clone()));
-    let http = http_spec(&settings, &addresses, store.clone(), &io, listener, readiness, measured);
+    let http = http_spec(&settings, &addresses, store.clone(), storage, &io, listener, readiness, measured);
     let specs = specs(deps, &addresses, http);
     let policy = restart_policy(&settings);
     let reclaim = reclaim(store, instance, tally, observer.clone());
@@ -166,6 +166,7 @@ fn http_spec(
     settings: &Settings,
     addresses: &Addresses,
     store: Arc<Store>,
+    storage: Arc<dyn Storage>,
     io: &Handle,
     listener: TcpListener,
     readiness: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
@@ -173,7 +174,10 @@ fn http_spec(
 ) -> ChildSpec {
     let provider_base = ProviderBase::new(settings.twilio.api_base.clone());
     let deps = HttpDeps {
-        jobs: store,
+        jobs: store.clone(),
+        operations: store.clone(),
+        recordings: store,
+        storage,
         io: io.clone(),
         jobs_came_in: addresses.listener.outbox(),
         readiness,

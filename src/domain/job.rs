@@ -112,6 +112,8 @@ pub struct Priority(i16);
 impl Priority {
     /// What a job gets that names none.
     pub const NORMAL: Self = Self(5);
+    /// Of a recording that somebody waits for; 0 is left to those who enqueue.
+    pub const AWAITED: Self = Self(1);
 
     pub fn get(self) -> i16 {
         self.0

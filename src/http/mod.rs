@@ -7,6 +7,7 @@
 //! | `server` | which routes there are, for which roles |
 //! | `webhooks`, `signature` | Twilio's callback, and the proof that it is Twilio's |
 //! | `jobs`, `auth` | the API, and its bearer token |
+//! | `recordings` | what is stored of a call, and its media |
 //! | `health` | `/healthz`, `/readyz` |
 //! | `metrics` | `/metrics` |
 //! | `body`, `problem` | bounded bodies, errors |
@@ -21,6 +22,7 @@ mod health;
 mod jobs;
 mod metrics;
 mod problem;
+mod recordings;
 mod server;
 mod signature;
 mod webhooks;
@@ -35,7 +37,7 @@ use crate::{
         ids::{AccountSid, SidForm},
         job::{Enqueued, NewJob},
         observation::{Observation, Observer},
-        ports::{JobBook, StoreError, StoreResult},
+        ports::{JobBook, Operations, RecordingBook, Storage, StoreError, StoreResult},
         recording_url::ProviderBase,
     },
 };
@@ -49,6 +51,9 @@ use url::Url;
 #[derive(Clone)]
 pub struct HttpDeps {
     pub jobs: Arc<dyn JobBook>,
+    pub operations: Arc<dyn Operations>,
+    pub recordings: Arc<dyn RecordingBook>,
+    pub storage: Arc<dyn Storage>,
     pub io: Handle,
     pub jobs_came_in: Outbox<JobsCameIn>,
     /// What stands against this process's readiness, apart from the database's answer.

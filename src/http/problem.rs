@@ -1,12 +1,18 @@
 //! Errors as callers see them: problem details (RFC 9457) with a stable `code` and, where a field is wrong, its name.
 //! A cause that is ours (SQL, a path, an address) goes to the log and not to the caller.
 
-use crate::domain::{enqueue_request::FieldFault, ports::StoreError};
+use crate::domain::{
+    enqueue_request::FieldFault,
+    ids::{BusinessId, CallSid},
+    job::JobView,
+    ports::StoreError,
+};
 use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use std::fmt;
 
 #[derive(Debug, Clone, Serialize)]
@@ -20,6 +26,9 @@ pub struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldFault>,
+    /// What a program may want to know beyond that (RFC 9457, section 3.2: extension members).
+    #[serde(flatten)]
+    members: Box<Map<String, Value>>,
     /// For `Allow`, which goes with every 405.
     #[serde(skip)]
     allow: Option<&'static str>,
@@ -32,7 +41,20 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { title, status, code, detail: detail.into(), errors: Vec::new(), allow: None }
+        Self {
+            title,
+            status,
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            members: Box::default(),
+            allow: None,
+        }
+    }
+
+    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
     }
 
     pub fn detail(&self) -> &str {
@@ -60,6 +82,47 @@ impl Problem {
 
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such thing", detail)
+    }
+
+    /// Whose recording is meant is not guessed.
+    pub fn ambiguous(call_sid: &CallSid, businesses: &[BusinessId]) -> Self {
+        let ids: Vec<i64> = businesses.iter().map(|id| id.get()).collect();
+        let detail = format!("call {call_sid} is known for more than one business: say which by ?business_id=");
+        let title = "The question has more than one answer";
+        Self::new(StatusCode::CONFLICT, "ambiguous", title, detail).with("businesses", ids)
+    }
+
+    /// What became of a recording that will not come.
+    pub fn gone(code: &'static str, job: &JobView, detail: String) -> Self {
+        let problem = Self::new(StatusCode::GONE, code, "The recording will not come", detail);
+        problem.with("job_id", job.id.0).with("last_error", json!(job.last_error))
+    }
+
+    pub fn file_missing() -> Self {
+        let title = "The recording's file is missing";
+        let detail = "it was stored, but is not in the storage that this process reads";
+        Self::new(StatusCode::NOT_FOUND, "file_missing", title, detail)
+    }
+
+    pub fn file_damaged() -> Self {
+        let title = "The recording's file was changed";
+        let detail = "it is not the file that was stored and verified";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "file_damaged", title, detail)
+    }
+
+    pub fn storage_unavailable() -> Self {
+        let title = "The storage does not answer";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable", title, "send the same request again")
+    }
+
+    pub fn condition_failed() -> Self {
+        let title = "The request's condition does not hold";
+        Self::new(StatusCode::PRECONDITION_FAILED, "condition_failed", title, "what is stored is another file")
+    }
+
+    pub fn out_of_range(size: u64) -> Self {
+        let title = "The range is behind the end";
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "out_of_range", title, format!("there are {size} bytes"))
     }
 
     pub fn method_not_allowed(allow: &'static str) -> Self {

@@ -1,6 +1,6 @@
 //! Which routes there are, for which roles.
 
-use super::{HttpDeps, health, jobs, metrics, problem::Problem, webhooks};
+use super::{HttpDeps, health, jobs, metrics, problem::Problem, recordings, webhooks};
 use actix_web::{App, HttpServer, dev::Server, guard, middleware::DefaultHeaders, web};
 use std::{io, net::TcpListener, time::Duration};
 
@@ -43,6 +43,8 @@ fn routes(config: &mut web::ServiceConfig, deps: &HttpDeps) {
     get("/metrics", || web::route().to(metrics::page));
     if deps.api {
         get("/v1/jobs/{id}", || web::route().to(jobs::show));
+        get("/v1/recordings/{call_sid}", || web::route().to(recordings::show));
+        get("/v1/recordings/{call_sid}/media", || web::route().to(recordings::media));
         config.service(
             web::resource("/v1/jobs").route(web::post().to(jobs::enqueue)).default_service(other_methods("POST")),
         );

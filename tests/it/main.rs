@@ -56,6 +56,7 @@ mod queue_statements;
 mod queue_upkeep;
 mod queue_watch;
 mod recording;
+mod recordings;
 mod supervision_faults;
 mod webhook;
 mod webhook_limits;

@@ -13,7 +13,8 @@ use callspool::{
         lease::{Holder, WorkerLife},
         operate::{Operator, Outcome},
         overview::PulseCounts,
-        ports::{Dispatch, FleetView, Gate, JobBook, Operations, Upkeep, Watch},
+        ports::{Dispatch, FleetView, Gate, JobBook, Operations, RecordingBook, Upkeep, Watch},
+        recording::RecordingFilter,
     },
     store::Store,
 };
@@ -74,6 +75,8 @@ async fn run_everything(behind_pooler: bool) {
     store.progress(1).await.unwrap();
     assert!(store.job(jobs[0].id).await.unwrap().is_some());
     assert_eq!(store.jobs(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap().len(), 3);
+    let filter = RecordingFilter { call_sid: new_job(1, 1).call_sid, business_id: None, recording_sid: None };
+    assert!(store.recordings(&filter).await.unwrap().is_empty());
     operate(&store, jobs[1].id).await;
     as_the_release_before(&database).await;
     store.deregister(claimer.instance).await.unwrap();

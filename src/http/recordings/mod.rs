@@ -1,0 +1,48 @@
+//! `/v1/recordings/{call_sid}`: what is stored of a call, and its media.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `look_up` | which recording is meant, and what is answered where it is not stored |
+//! | `media` | the file itself: headers, HEAD, parts |
+//! | `wanted` | what a request's conditions and its `Range` come to |
+//! | `body` | bytes from the I/O runtime to a server's thread |
+//!
+//! Nothing is downloaded and nothing is enqueued here: who asks for a recording that is on its way is told to ask again
+//! (incidents 6 and 15). A connection of the database is held for the lookup only, however slowly a client reads.
+
+mod body;
+mod look_up;
+mod media;
+mod wanted;
+
+pub use media::media;
+
+use super::{HttpDeps, problem::Problem};
+use crate::domain::{
+    ids::RecordingSid,
+    recording::{Lookup, RecordingView},
+};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+/// The recording, and what else the call has.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    recording: Box<RecordingView>,
+    others: Vec<RecordingSid>,
+}
+
+/// `GET /v1/recordings/{call_sid}`: what is stored, without the media.
+pub async fn show(
+    deps: web::Data<HttpDeps>,
+    request: HttpRequest,
+    call_sid: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    deps.authorize(&request)?;
+    let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
+    match deps.look_up(&filter).await? {
+        Lookup::Stored { recording, others } => Ok(HttpResponse::Ok().json(Shown { recording, others })),
+        other => deps.not_stored(&filter, other).await,
+    }
+}
