@@ -31,7 +31,7 @@ use crate::{
         ports::{Clock, Storage, WatchRules},
         recording_url::ProviderBase,
     },
-    http::{HttpActor, HttpDeps, MetricsDesk, Socket, WebhookConfig},
+    http::{HttpActor, HttpDeps, Limits, MetricsDesk, Socket, Tokens, WebhookConfig},
     settings::{Role, Settings},
     store::Store,
     telemetry::{
@@ -185,7 +185,8 @@ fn http_spec(
         metrics,
         api: settings.roles.has(Role::Api),
         webhooks: settings.roles.has(Role::Webhooks),
-        api_token: settings.http.api_token.clone(),
+        tokens: Tokens::new(settings.http.api_tokens.clone()),
+        limits: Limits::new(settings.http.rate_limit, settings.http.rate_burst),
         webhook: WebhookConfig {
             auth_token: settings.twilio.auth_token.clone(),
             account_sid: settings.twilio.account_sid.clone(),
@@ -194,6 +195,7 @@ fn http_spec(
         provider_base,
         sid_form: settings.twilio.sid_form,
         body_limit: settings.http.body_limit,
+        time_limit: settings.http.time_limit,
         workers: settings.http.workers,
     };
     let socket = Socket::new(listener);

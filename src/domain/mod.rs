@@ -5,6 +5,7 @@
 //! ([`audio`], [`recording_url`]), what operators see and do ([`explain`], [`overview`], [`business`], [`operate`]), and
 //! [`ports`], the traits that the edges implement.
 
+pub mod access;
 pub mod audio;
 pub mod backfill;
 pub mod business;

@@ -7,16 +7,16 @@ use std::time::Duration;
 /// Longest wait for a whole body.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `content_type` is not a formality: a page in somebody's browser may send forms and plain text to any address, but
+/// The content type is not a formality: a page in somebody's browser may send forms and plain text to any address, but
 /// JSON only where it is allowed to.
 pub async fn read(
     request: &HttpRequest,
     payload: web::Payload,
-    content_type: &'static str,
+    content_types: &[&'static str],
     limit: usize,
 ) -> Result<web::Bytes, Problem> {
-    if !request.content_type().eq_ignore_ascii_case(content_type) {
-        return Err(Problem::wrong_content_type(content_type));
+    if !content_types.iter().any(|taken| request.content_type().eq_ignore_ascii_case(taken)) {
+        return Err(Problem::wrong_content_type(content_types));
     }
     // Announced as too large: not a byte of it is read.
     if announced(request).is_some_and(|length| length > limit as u64) {

@@ -2,6 +2,7 @@
 
 use super::{HttpDeps, body, problem::Problem};
 use crate::domain::{
+    access::Scope,
     enqueue_request::{EnqueueRequest, FieldFault},
     ids::JobId,
 };
@@ -14,8 +15,8 @@ pub async fn enqueue(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    deps.authorize(&request)?;
-    let body = body::read(&request, payload, "application/json", deps.body_limit).await?;
+    deps.authorize(&request, Scope::Enqueue)?;
+    let body = body::read(&request, payload, &["application/json"], deps.body_limit).await?;
     let job = EnqueueRequest::job_from_json(&body, &deps.provider_base, deps.sid_form).map_err(Problem::invalid)?;
     let enqueued = deps.enqueue(job).await?;
     let location = (header::LOCATION, format!("/v1/jobs/{}", enqueued.id));
@@ -28,7 +29,7 @@ pub async fn show(
     request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    deps.authorize(&request)?;
+    deps.authorize(&request, Scope::Read)?;
     let id: i64 = id.parse().map_err(|_| {
         Problem::invalid(vec![FieldFault::new("id", "id must be the whole number that enqueueing answered")])
     })?;

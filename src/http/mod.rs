@@ -6,8 +6,8 @@
 //! | `actor` | the server as a child of the tree |
 //! | `server` | which routes there are, for which roles |
 //! | `webhooks`, `signature` | Twilio's callback, and the proof that it is Twilio's |
-//! | `jobs`, `auth` | the API, and its bearer token |
-//! | `recordings` | what is stored of a call, and its media |
+//! | `jobs`, `recordings` | the API: jobs, and what is stored of a call with its media |
+//! | `access`, `limits` | who may use it, and how often |
 //! | `health` | `/healthz`, `/readyz` |
 //! | `metrics` | `/metrics` |
 //! | `body`, `problem` | bounded bodies, errors |
@@ -15,11 +15,12 @@
 //! Handlers run on the server's own threads, whose runtimes come and go; the ports are asked on the I/O runtime
 //! ([`HttpDeps::on_io`]), where their connections live.
 
+mod access;
 mod actor;
-mod auth;
 mod body;
 mod health;
 mod jobs;
+mod limits;
 mod metrics;
 mod problem;
 mod recordings;
@@ -27,7 +28,9 @@ mod server;
 mod signature;
 mod webhooks;
 
+pub use access::Tokens;
 pub use actor::{HttpActor, Socket};
+pub use limits::Limits;
 pub use metrics::MetricsDesk;
 pub use signature::sign;
 
@@ -43,8 +46,9 @@ use crate::{
 };
 use problem::Problem;
 use secrecy::SecretString;
-use std::{future::Future, sync::Arc};
-use tokio::runtime::Handle;
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::{runtime::Handle, task::JoinError};
+use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 /// What the routes need. Cheap to clone: every server thread has one.
@@ -64,12 +68,15 @@ pub struct HttpDeps {
     pub api: bool,
     /// Whether `/webhooks` is served.
     pub webhooks: bool,
-    pub api_token: Option<SecretString>,
+    pub tokens: Tokens,
+    pub limits: Limits,
     pub webhook: WebhookConfig,
     pub provider_base: ProviderBase,
     pub sid_form: SidForm,
     /// Largest body of a request, in bytes.
     pub body_limit: usize,
+    /// Longest time that the ports have for one request.
+    pub time_limit: Duration,
     /// Threads that serve.
     pub workers: usize,
 }
@@ -86,22 +93,44 @@ pub struct WebhookConfig {
 }
 
 impl HttpDeps {
-    /// Asks a port on the I/O runtime. A panic there is this request's, not the server's.
-    async fn on_io<T: Send + 'static>(
+    /// Asks a port on the I/O runtime, and gives up after a time: then, as when the caller hangs up, nobody works on an
+    /// answer that nobody waits for. A panic there is this request's, not the server's.
+    async fn on_io<T: Send + 'static, E: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, Problem>
+    where
+        Problem: for<'e> From<&'e E>,
+    {
+        let call = AbortOnDropHandle::new(self.io.spawn(call));
+        self.in_time(async { call.await.map(|answer| answer.map_err(|error| Problem::from(&error))) }).await
+    }
+
+    /// The same for a change, which is carried through in any case.
+    async fn change_on_io<T: Send + 'static>(
         &self,
         call: impl Future<Output = StoreResult<T>> + Send + 'static,
     ) -> Result<T, Problem> {
-        match self.io.spawn(call).await {
-            Ok(answer) => answer.map_err(|error| Problem::from(&error)),
-            Err(_) => Err(Problem::unavailable()),
+        let call = self.io.spawn(call);
+        self.in_time(async { call.await.map(|answer| answer.map_err(|error| Problem::from(&error))) }).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<Result<T, Problem>, JoinError>>,
+    ) -> Result<T, Problem> {
+        match tokio::time::timeout(self.time_limit, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Problem::unavailable()),
+            Err(_) => Err(Problem::timeout(self.time_limit)),
         }
     }
 
-    /// Commits one job, says so in the log, and rings; all of it also when the caller hangs up meanwhile.
+    /// Commits one job, says so in the log, and rings; all of it also when the caller hangs up or is told `timeout`.
     async fn enqueue(&self, job: NewJob) -> Result<Enqueued, Problem> {
         let (jobs, jobs_came_in) = (Arc::clone(&self.jobs), self.jobs_came_in.clone());
         let observer = Arc::clone(&self.observer);
-        self.on_io(async move {
+        self.change_on_io(async move {
             let answers = jobs.enqueue(std::slice::from_ref(&job)).await?;
             let Some(enqueued) = answers.into_iter().next() else {
                 return Err(StoreError::new(None, "an enqueued job was not answered"));

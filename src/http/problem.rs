@@ -2,6 +2,8 @@
 //! A cause that is ours (SQL, a path, an address) goes to the log and not to the caller.
 
 use crate::domain::{
+    access::Scope,
+    duration::words,
     enqueue_request::FieldFault,
     ids::{BusinessId, CallSid},
     job::JobView,
@@ -13,7 +15,7 @@ use actix_web::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::fmt;
+use std::{fmt, time::Duration};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Problem {
@@ -32,6 +34,9 @@ pub struct Problem {
     /// For `Allow`, which goes with every 405.
     #[serde(skip)]
     allow: Option<&'static str>,
+    /// For `Retry-After`, in seconds.
+    #[serde(skip)]
+    retry_after: Option<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -49,6 +54,7 @@ impl Problem {
             errors: Vec::new(),
             members: Box::default(),
             allow: None,
+            retry_after: None,
         }
     }
 
@@ -72,12 +78,23 @@ impl Problem {
     }
 
     pub fn unauthorized() -> Self {
-        let detail = "send Authorization: Bearer with the value of CALLSPOOL_API_TOKEN";
+        let detail = "send Authorization: Bearer with a token that is configured, or log in";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A bearer token is needed", detail)
     }
 
     pub fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, code, "The request is refused", detail)
+    }
+
+    pub fn scope(missing: Scope) -> Self {
+        Self::forbidden("scope", format!("the token lacks the scope {missing}"))
+    }
+
+    pub fn rate_limited(seconds: u64) -> Self {
+        let detail = format!("come again in {seconds} s");
+        let title = "Too many requests";
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", title, detail);
+        Self { retry_after: Some(seconds), ..problem }
     }
 
     pub fn not_found(detail: impl Into<String>) -> Self {
@@ -141,9 +158,9 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "The body did not come in time", "")
     }
 
-    pub fn wrong_content_type(wanted: &'static str) -> Self {
+    pub fn wrong_content_type(taken: &[&'static str]) -> Self {
         let title = "The body is of another content type";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", title, format!("send {wanted}"))
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", title, format!("send {}", taken.join(" or ")))
     }
 
     /// The database did not answer. Whether it did what was asked is not known where the connection broke; since
@@ -152,6 +169,14 @@ impl Problem {
         let title = "The database does not answer";
         let detail = "send the same request again: nothing is done twice";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail)
+    }
+
+    /// Whether a change that was asked for happens is not known yet; as above, it may be asked for again.
+    pub fn timeout(limit: Duration) -> Self {
+        let title = "The database takes too long";
+        let detail =
+            format!("no answer within {}; send the same request again: nothing is done twice", words(limit));
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", title, detail)
     }
 
     /// The database answers, but has not (all of) our tables yet.
@@ -188,13 +213,13 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
-        match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => response.insert_header((header::RETRY_AFTER, "1")),
-            StatusCode::UNAUTHORIZED => {
-                response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"callspool\""))
-            }
-            _ => &mut response,
-        };
+        let unavailable = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        if let Some(seconds) = self.retry_after.or(unavailable) {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"callspool\""));
+        }
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, allow));
         }

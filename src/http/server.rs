@@ -1,7 +1,13 @@
 //! Which routes there are, for which roles.
 
-use super::{HttpDeps, health, jobs, metrics, problem::Problem, recordings, webhooks};
-use actix_web::{App, HttpServer, dev::Server, guard, middleware::DefaultHeaders, web};
+use super::{HttpDeps, access::session, health, jobs, limits, metrics, problem::Problem, recordings, webhooks};
+use actix_web::{
+    App, HttpServer,
+    dev::Server,
+    guard,
+    middleware::{DefaultHeaders, from_fn},
+    web,
+};
 use std::{io, net::TcpListener, time::Duration};
 
 /// Longest wait for a request's headers.
@@ -16,6 +22,7 @@ pub fn serve(deps: HttpDeps, listener: TcpListener) -> io::Result<Server> {
     let app = move || {
         let deps = deps.clone();
         App::new()
+            .wrap(from_fn(limits::by_client))
             .wrap(
                 DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")).add(("Cache-Control", "no-store")),
             )
@@ -45,6 +52,11 @@ fn routes(config: &mut web::ServiceConfig, deps: &HttpDeps) {
         get("/v1/jobs/{id}", || web::route().to(jobs::show));
         get("/v1/recordings/{call_sid}", || web::route().to(recordings::show));
         get("/v1/recordings/{call_sid}/media", || web::route().to(recordings::media));
+        let session = web::resource("/session")
+            .route(web::post().to(session::log_in))
+            .route(web::delete().to(session::log_out))
+            .route(web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(session::show));
+        config.service(session.default_service(other_methods("GET, HEAD, POST, DELETE")));
         config.service(
             web::resource("/v1/jobs").route(web::post().to(jobs::enqueue)).default_service(other_methods("POST")),
         );

@@ -25,7 +25,7 @@ pub async fn recording(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body = body::read(&request, payload, FORM, deps.body_limit).await?;
+    let body = body::read(&request, payload, &[FORM], deps.body_limit).await?;
     let fields: Fields = form_urlencoded::parse(&body).into_owned().collect();
     check_sender(&deps, &request, &fields)?;
     match field(&fields, "RecordingStatus") {

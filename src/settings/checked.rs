@@ -9,11 +9,12 @@ use super::{
     },
 };
 use crate::domain::{
+    access::ApiToken,
     faults::Faults,
     ids::{AccountSid, SidForm},
     retry::RetryPolicy,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -47,17 +48,33 @@ impl Checked {
         }
         let serves_api = self.list("process.roles").is_some_and(|roles| roles.iter().any(|role| role == "api"));
         let beyond_loopback = self.text("http.bind").and_then(|bind| bind.parse::<SocketAddr>().ok());
-        if serves_api && !set("http.api_token") && beyond_loopback.is_some_and(|bind| !bind.ip().is_loopback()) {
+        let has_token = set("http.api_token") || set("http.api_tokens");
+        if serves_api && !has_token && beyond_loopback.is_some_and(|bind| !bind.ip().is_loopback()) {
             let origin = self.origin("http.bind");
             faults.push(format!(
                 "http.bind (from {origin}): without CALLSPOOL_API_TOKEN the role api may bind a loopback address only"
             ));
         }
+        self.token_rules(faults);
         self.at_least(faults, "queue.lease", "twilio.attempt_timeout", 1);
         self.at_least(faults, "queue.beat_ttl", "queue.beat_interval", 3);
         self.at_least(faults, "queue.poll_max", "queue.poll_min", 1);
         self.at_least(faults, "retry.max", "retry.base", 1);
         self.at_least(faults, "supervision.backoff_max", "supervision.backoff_min", 1);
+    }
+
+    fn token_rules(&self, faults: &mut Vec<String>) {
+        let Some(list) = self.text("http.api_tokens") else { return };
+        let wrong = match ApiToken::parse_list(list) {
+            Err(wrong) => wrong,
+            Ok(tokens) => {
+                let default = self.text("http.api_token");
+                let same = tokens.iter().any(|token| Some(token.secret.expose_secret()) == default);
+                same.then(|| "CALLSPOOL_API_TOKEN is one of them".to_owned()).into_iter().collect()
+            }
+        };
+        let from = self.origin("http.api_tokens");
+        faults.extend(wrong.iter().map(|fault| format!("http.api_tokens (from {from}): {fault}")));
     }
 
     /// A session's lock and LISTEN do not work through a transaction-mode pooler, and it refuses a session's settings.
@@ -139,9 +156,12 @@ impl Checked {
             },
             http: HttpSettings {
                 bind: self.parsed("http.bind"),
-                api_token: self.secret("http.api_token"),
+                api_tokens: self.api_tokens(),
                 workers: self.int("http.workers"),
                 body_limit: self.int("http.body_limit"),
+                rate_limit: self.int("http.rate_limit"),
+                rate_burst: self.int("http.rate_burst"),
+                time_limit: self.duration("http.time_limit"),
                 public_url: self.text("http.public_url").and_then(|url| url.parse().ok()),
             },
             storage: StorageSettings { url: self.string("storage.url"), fsync: self.bool("storage.fsync") },
@@ -172,6 +192,12 @@ impl Checked {
             shutdown: ShutdownSettings { grace: self.duration("shutdown.grace_seconds") },
             faults: self.faults,
         }
+    }
+
+    fn api_tokens(&self) -> Vec<ApiToken> {
+        let default = self.secret("http.api_token").map(ApiToken::unnamed);
+        let named = self.text("http.api_tokens").and_then(|text| ApiToken::parse_list(text).ok());
+        default.into_iter().chain(named.unwrap_or_default()).collect()
     }
 
     fn twilio(&self) -> TwilioSettings {

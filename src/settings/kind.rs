@@ -1,6 +1,7 @@
 //! What a value may be: the check, and the words for it.
 
 use crate::domain::{
+    access::MIN_SECRET,
     duration::{self, words},
     ids::{AccountSid, SidForm},
     sql_name::{is_name, is_table},
@@ -54,6 +55,8 @@ pub(super) enum Kind {
     AccountSid,
     /// One word; never shown. The line break at the end of a secret's file is refused rather than never right.
     Secret,
+    /// `name:scope+scope:token`, separated by commas; never shown. What is wrong with an entry is a rule of its own.
+    ApiTokens,
     /// A `postgres://` URL that the driver understands; never shown.
     PostgresUrl,
 }
@@ -71,7 +74,7 @@ pub(super) enum Value {
 
 impl Kind {
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::PostgresUrl)
+        matches!(self, Self::Secret | Self::ApiTokens | Self::PostgresUrl)
     }
 
     /// `None`: not allowed.
@@ -108,6 +111,7 @@ impl Kind {
                 let one_word = !raw.is_empty() && !raw.contains(|c: char| c.is_whitespace() || c.is_control());
                 one_word.then(text)
             }
+            Self::ApiTokens => (!raw.contains(char::is_control)).then(text),
             Self::Schema => is_name(raw).then(text),
             Self::Address => raw.parse::<SocketAddr>().ok().map(|_| text()),
             Self::HttpUrl => is_http_base(raw).then(text),
@@ -153,6 +157,9 @@ impl Kind {
             }
             Self::AccountSid => "AC and 32 hexadecimal digits".to_owned(),
             Self::Secret => "one word, without spaces and line breaks".to_owned(),
+            Self::ApiTokens => {
+                format!("name:scope+scope:token, separated by commas; a token has at least {MIN_SECRET} characters")
+            }
             Self::PostgresUrl => "a postgres:// URL".to_owned(),
         }
     }

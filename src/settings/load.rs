@@ -239,8 +239,40 @@ mod tests {
         assert!(faults("production", &open)[0].contains("loopback"));
         let closed = [DATABASE, ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080"), ("CALLSPOOL_API_TOKEN", "t")];
         assert!(load("production", &closed).is_ok());
+        let named = [DATABASE, ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080"), ("CALLSPOOL_API_TOKENS", TOKENS)];
+        assert!(load("production", &named).is_ok());
         let other = [DATABASE, ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080"), ("CALLSPOOL_ROLES", "worker,webhooks")];
         assert!(load("production", &other).is_ok());
+    }
+
+    const TOKENS: &str = "grafana:read:s3cret-canary-1234,app:enqueue+read:s3cret-canary-5678";
+
+    #[test]
+    fn tokens_have_names_and_scopes_and_the_unnamed_one_has_all() {
+        let vars = [DATABASE, ("CALLSPOOL_API_TOKEN", "t"), ("CALLSPOOL_API_TOKENS", TOKENS)];
+        let (settings, effective) = load("production", &vars).unwrap();
+        let tokens: Vec<_> = settings.http.api_tokens.iter().map(|t| (t.name.as_str(), t.scopes.len())).collect();
+        assert_eq!(tokens, [("default", 3), ("grafana", 1), ("app", 2)]);
+        assert!(!format!("{settings:?}{effective:?}").contains("canary"));
+    }
+
+    #[test]
+    fn faults_of_tokens_come_with_all_others_and_without_the_tokens() {
+        let twice = [
+            ("CALLSPOOL_API_TOKEN", "s3cret-canary-1234"),
+            ("CALLSPOOL_API_TOKENS", TOKENS),
+            ("CALLSPOOL__WORKER__COUNT", "many"),
+        ];
+        let wrong = [("CALLSPOOL_API_TOKENS", "s3cret-canary"), ("CALLSPOOL__WORKER__COUNT", "many")];
+        for (vars, fault) in [
+            (&twice[..], "CALLSPOOL_API_TOKEN is one of them"),
+            (&wrong[..], "entry 1: it has to be name:scope+scope:token"),
+        ] {
+            let faults = faults("test", vars).join("\n");
+            let fault = format!("http.api_tokens (from CALLSPOOL_API_TOKENS): {fault}");
+            assert!(faults.contains(&fault) && faults.contains("worker.count"), "{faults}");
+            assert!(!faults.contains("canary"), "{faults}");
+        }
     }
 
     #[test]

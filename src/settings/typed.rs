@@ -2,6 +2,7 @@
 
 use super::keys::ENVIRONMENTS;
 use crate::domain::{
+    access::ApiToken,
     faults::Faults,
     ids::{AccountSid, SidForm},
     retry::RetryPolicy,
@@ -125,10 +126,15 @@ pub struct MigrationSettings {
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
     pub bind: SocketAddr,
-    pub api_token: Option<SecretString>,
+    /// That of `http.api_token` first; none: whoever is on loopback.
+    pub api_tokens: Vec<ApiToken>,
     pub workers: usize,
     /// In bytes.
     pub body_limit: usize,
+    /// Requests a second of one client; 0: not limited.
+    pub rate_limit: u32,
+    pub rate_burst: u32,
+    pub time_limit: Duration,
     pub public_url: Option<Url>,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{
     Database, Process,
-    http::{Callback, RawAnswer, raw},
+    http::{Callback, RawAnswer, ask, raw},
     process::Setup,
 };
 use serde_json::{Value, json};
@@ -17,17 +17,6 @@ async fn process_with(change: impl FnOnce(Setup) -> Setup) -> (Database, Process
     let setup = Setup::new(&database).var("TWILIO_API_BASE", "http://127.0.0.1:1");
     let process = change(setup).run().await;
     (database, process)
-}
-
-/// A request with these headers (`Name: value` lines) and this body.
-async fn ask(process: &Process, line: &str, headers: &str, body: &[u8]) -> RawAnswer {
-    let url = process.url().await;
-    let head = format!(
-        "{line} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
-        &url["http://".len()..],
-        body.len()
-    );
-    raw(process, &[head.as_bytes(), body].concat()).await
 }
 
 async fn post(process: &Process, body: &[u8]) -> RawAnswer {

@@ -5,6 +5,9 @@
 mod support;
 
 mod api;
+mod api_access;
+mod api_limits;
+mod api_login;
 mod api_outage;
 mod architecture;
 mod backfill_faults;

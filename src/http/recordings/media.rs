@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
+        access::Scope,
         failure::Failure,
         ports::StoredFile,
         recording::{Lookup, RecordingView},
@@ -41,7 +42,7 @@ pub async fn media(
     request: HttpRequest,
     call_sid: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    deps.authorize(&request)?;
+    deps.authorize(&request, Scope::Read)?;
     let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
     match deps.look_up(&filter).await? {
         Lookup::Stored { recording, .. } => deps.send(&request, &recording).await,

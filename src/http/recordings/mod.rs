@@ -19,6 +19,7 @@ pub use media::media;
 
 use super::{HttpDeps, problem::Problem};
 use crate::domain::{
+    access::Scope,
     ids::RecordingSid,
     recording::{Lookup, RecordingView},
 };
@@ -39,7 +40,7 @@ pub async fn show(
     request: HttpRequest,
     call_sid: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    deps.authorize(&request)?;
+    deps.authorize(&request, Scope::Read)?;
     let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
     match deps.look_up(&filter).await? {
         Lookup::Stored { recording, others } => Ok(HttpResponse::Ok().json(Shown { recording, others })),

@@ -111,7 +111,9 @@ impl Callback {
 pub struct RawAnswer {
     /// 0 where there is none.
     pub status: u16,
+    /// In lower case.
     pub head: String,
+    pub original_head: String,
     pub body: String,
 }
 
@@ -119,7 +121,7 @@ impl RawAnswer {
     fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        Self { status, head: head.to_lowercase(), body: body.to_owned() }
+        Self { status, head: head.to_lowercase(), original_head: head.to_owned(), body: body.to_owned() }
     }
 
     pub fn json(&self) -> Value {
@@ -145,4 +147,15 @@ pub async fn raw(process: &Process, request: &[u8]) -> RawAnswer {
     let mut answer = Vec::new();
     let _ = super::within_patience("an answer", stream.read_to_end(&mut answer)).await;
     RawAnswer::parse(&String::from_utf8_lossy(&answer))
+}
+
+/// A request with these headers (`Name: value` lines) and this body.
+pub async fn ask(process: &Process, line: &str, headers: &str, body: &[u8]) -> RawAnswer {
+    let url = process.url().await;
+    let head = format!(
+        "{line} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
+        &url["http://".len()..],
+        body.len()
+    );
+    raw(process, &[head.as_bytes(), body].concat()).await
 }
