@@ -1,0 +1,98 @@
+// Businesses: slots, weight and pause at a click.
+
+import { query, resource, send } from './api.js';
+import { h } from './dom.js';
+import { act } from './dialog.js';
+import { live } from './live.js';
+import { bar, businessLink, button, chip, empty, fetched, table } from './parts.js';
+import { num, since, t } from './words.js';
+
+const PAGE = 50;
+/** What the database allows. */
+export const BOUNDS = { max_slots: [0, 10_000], weight: [1, 100] };
+
+/** One row: the stream's where it is among the busiest, which is newer. */
+export const newest = (business) => live.overview?.businesses?.find((it) => it.business_id === business.business_id && live.receivedAt > (business.readAt ?? 0)) ?? business;
+
+export const change = (id, values, done) => act(() => send('PATCH', `/v1/businesses/${id}`, values), () => done);
+
+export function pauseButton(it, after) {
+  const id = String(it.business_id);
+  const toggle = async () => {
+    await change(it.business_id, { paused: !it.paused }, t(it.paused ? 'business.resumed' : 'business.paused', { id }));
+    await after();
+  };
+  // The name says which: a page has many of them.
+  const name = t(it.paused ? 'business.resume' : 'business.pause', { id });
+  return button(t(it.paused ? 'resume' : 'pause'), { picture: it.paused ? 'play' : 'pause', kind: it.paused ? 'primary' : '', 'aria-label': name, onclick: toggle });
+}
+
+/** Slots and weight of one business, as a form. */
+export function settings(it, after, cancel) {
+  const submit = async (event) => {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    const values = { max_slots: Number(form.get('max_slots')), weight: Number(form.get('weight')) };
+    if (await change(it.business_id, values, t('business.changed', { id: String(it.business_id) }))) await after();
+  };
+  const field = (name) => {
+    const [min, max] = BOUNDS[name];
+    return h('label', { class: 'small' }, h('span', null, t(`business.${name}`)), h('input', { type: 'number', name, min, max, required: true, value: String(it[name]), dir: 'ltr', ref: (node) => cancel && name === 'max_slots' && node.focus() }));
+  };
+  return h('form', { class: 'settings', onsubmit: submit, onkeydown: (event) => event.key === 'Escape' && cancel?.() },
+    field('max_slots'), field('weight'),
+    h('button', { type: 'submit', class: 'button primary' }, t('save')), cancel && button(t('back'), { onclick: cancel }));
+}
+
+export function businesses({ params, changed, may, go }) {
+  const after = params.get('after') ?? '';
+  const page = resource(changed);
+  let edited = null;
+  const load = async () => {
+    await page.load(query('/v1/businesses', { after, limit: PAGE }));
+    for (const business of page.data?.businesses ?? []) business.readAt ??= Date.now();
+  };
+  const edit = (id) => {
+    edited = id;
+    changed();
+  };
+
+  return {
+    title: t('businesses'),
+    load,
+    held: () => edited !== null,
+    view: () => [find(), fetched(page, list)],
+  };
+
+  function find() {
+    const submit = (event) => {
+      event.preventDefault();
+      const id = new FormData(event.currentTarget).get('id').trim();
+      if (id) go(`#/businesses/${encodeURIComponent(id)}`);
+    };
+    return h('form', { class: 'filter', role: 'search', onsubmit: submit },
+      h('label', { class: 'small' }, h('span', null, t('businesses.go')), h('input', { id: 'search', type: 'text', inputmode: 'numeric', pattern: '[0-9]+', name: 'id', dir: 'ltr', autocomplete: 'off' })),
+      h('button', { type: 'submit', class: 'button' }, t('jobs.find')));
+  }
+
+  function list({ businesses: found, next }) {
+    if (found.length === 0) return empty(t('businesses.none'));
+    const count = (name) => ({ title: t(`many.${name}`), className: 'number', cell: (it) => (it[name] ? h('a', { href: query('#/jobs', { state: name, business_id: it.business_id }) }, num(it[name])) : num(0)) });
+    const columns = [
+      { title: t('job.business'), name: true, cell: (it) => [businessLink(it.business_id), it.paused && chip('paused', t('paused'))] },
+      { title: t('slots'), className: 'meter', cell: (it) => edited === it.business_id
+        ? settings(it, async () => { await load(); edit(null); }, () => edit(null))
+        : h('div', { class: 'metered' }, bar(it.running, it.max_slots, t('slots.label', { id: String(it.business_id) }), it.paused ? 'idle' : ''), h('span', null, t('slots.of', { used: it.running, limit: it.max_slots }))) },
+      { title: t('business.weight'), className: 'number', cell: (it) => num(it.weight) },
+      count('ready'), count('scheduled'), count('dead'),
+      { title: t('business.waiting'), cell: (it) => (it.ready > 0 && it.waiting_since ? since(it.waiting_since) : '–') },
+      may('operate') && { title: h('span', { class: 'unseen' }, t('actions')), className: 'end', cell: (it) => edited !== it.business_id && h('div', { class: 'row end' }, pauseButton(it, load), button(t('edit'), { picture: 'edit', 'aria-label': t('business.edit', { id: String(it.business_id) }), onclick: () => edit(it.business_id) })) },
+    ].filter(Boolean);
+    return [
+      table(t('businesses'), columns, found.map(newest), (it) => ({ key: it.business_id, class: it.paused ? 'paused' : null })),
+      h('nav', { class: 'row between pages', 'aria-label': t('nav') },
+        after ? h('a', { class: 'button', href: '#/businesses' }, t('pages.first')) : h('span', null),
+        next ? h('a', { class: 'button', href: query('#/businesses', { after: next }) }, t('pages.next')) : h('span', null)),
+    ];
+  }
+}

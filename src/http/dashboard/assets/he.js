@@ -1,0 +1,77 @@
+// The texts in Hebrew. The same keys as in English; Intl.PluralRules has the forms one, two and other here.
+export default {
+  nav: 'דפים', skip: 'דילוג לתוכן', loading: 'בטעינה…', back: 'חזרה', close: 'סגירה', save: 'שמירה', edit: 'עריכה',
+  retry: 'ניסיון חוזר', cancel: 'ביטול', pause: 'השהיה', resume: 'המשך', paused: 'מושהה', actions: 'פעולות', never: 'אף פעם',
+  since: 'זה {ago}', instance: 'מופע', slots: 'משבצות', 'time.now': 'עכשיו',
+  overview: 'סקירה', jobs: 'משימות', businesses: 'עסקים', instances: 'מופעים', schema: 'סכימה', job: 'משימה {id}',
+  'theme.dark': 'ערכת נושא כהה', 'theme.light': 'ערכת נושא בהירה', logout: 'התנתקות',
+  keys: 'קיצורי מקלדת', 'keys.search': 'חיפוש', 'keys.refresh': 'רענון', 'keys.close': 'סגירת חלון, יציאה מהחיפוש', 'keys.on': 'מקשים בודדים הם קיצורים',
+  'pages.next': 'הבא', 'pages.previous': 'הקודם', 'pages.first': 'הדף הראשון',
+
+  login: 'התחברות', 'login.text': 'כאן רואים הקלטות של שיחות ומפעילים את המערכת.', 'login.token': 'אסימון API', 'login.button': 'התחברות',
+  'login.wrong': 'האסימון אינו מוכר.', 'login.where': 'זהו הערך של CALLSPOOL_API_TOKEN, או אחד מאלה שב־CALLSPOOL_API_TOKENS.',
+
+  'live.connecting': 'מתחבר', 'live.live': 'חי', 'live.reconnecting': 'מתחבר מחדש', 'live.trouble': 'אין נתונים', 
+  'live.old': 'הנתונים המוצגים הם משעה {at}, לפני {age}.', 'data.none': 'אין עדיין נתונים.', 'data.stale': 'ייתכן שהנתונים המוצגים ישנים:',
+  'problem.unreachable': 'אין קשר עם השרת.', 'problem.unavailable': 'מסד הנתונים אינו עונה.',
+  'problem.schema_behind': 'הסכימה של מסד הנתונים ישנה מהתוכנה.', 'problem.scope': 'האסימון אינו מתיר זאת.',
+
+  'state.ready': 'מוכנה', 'state.scheduled': 'מתוזמנת', 'state.running': 'רצה', 'state.done': 'הושלמה', 'state.cancelled': 'בוטלה', 'state.dead': 'נכשלה סופית',
+  'many.ready': 'מוכנות', 'many.scheduled': 'מתוזמנות', 'many.running': 'רצות', 'many.done': 'הושלמו', 'many.cancelled': 'בוטלו', 'many.dead': 'נכשלו סופית',
+
+  'overview.queue': 'התור עכשיו', 'overview.idle': 'לאף עסק אין משימה מוכנה או רצה.', 'overview.oldest': 'הוותיקה ביותר: {age}', 'overview.slots': 'משבצות בשימוש: {n}',
+  'overview.plots': 'לאורך זמן', 'overview.span': 'טווח הזמן', 'overview.businesses': 'משבצות לפי עסק',
+  'plot.throughput': 'תפוקה לדקה', 'plot.backlog': 'הצטברות', 'plot.latency': 'מהכניסה לתור עד הקובץ', 'many.stored': 'נשמרו', 'many.failed': 'ניסיונות שנכשלו',
+  'many.p50': 'מחציתן בתוך', 'many.p95': '95% בתוך',
+  'plot.now': 'עכשיו', 'plot.table': 'כטבלה', 'plot.time': 'שעה',
+  'slots.of': '{used} מתוך {limit}', 'slots.label': 'משבצות בשימוש של עסק {id}', 'slots.wait': '{n} מוכנות, ממתינות {age}',
+
+  'stall.none': 'שום דבר לא תקוע.', 'stall.title': 'זה תקוע', 'stall.longest': 'ממתין הכי הרבה:',
+    'stall.runnable': 'כל העובדים עסוקים', 'gone': 'תהליך שאיננו עוד', 'worker': '{host}, עובד {n}', 'press.slots': 'הגדלת המשבצות שלו', 'press.business': 'אל העסק', 'press.instances': 'אל המופעים', 'press.schema': 'אל הסכימה', 'press.jobs': 'אל המשימות',
+  'reason.runnable': 'עומדת לרוץ', 'reason.slots_full': 'כל המשבצות תפוסות', 'reason.business_paused': 'העסק מושהה', 'reason.scheduled': 'מתוזמנת להמשך',
+  'reason.no_live_workers': 'אף עובד אינו חי', 'reason.schema_behind': 'הסכימה מפגרת', 'reason.running': 'רצה', 'reason.finished': 'הסתיימה',
+  'reason.account_suspended': 'החשבון אצל הספק מושעה', 'reason.provider_unavailable': 'הספק אינו זמין',
+  'why.runnable': 'המשימה מוכנה ותתחיל כשיגיע תורה. לפניה: {ahead}.', 'why.slots_full': 'כל {max_slots} המשבצות של העסק תפוסות. המשימה תתחיל כשאחת תתפנה.',
+  'why.business_paused': 'העסק מושהה. המשימה תתחיל אחרי שימשיכו אותו.', 'why.scheduled': 'המשימה תהיה מוכנה בעוד {due}.', 'why.no_live_workers': 'אף תהליך עם התפקיד worker אינו חי.',
+  'why.schema_behind': 'הסכימה בגרסה {have} ונדרשת גרסה {need}. העובדים ממתינים.', 'why.running': 'המשימה רצה עכשיו.', 'why.finished': 'המשימה הסתיימה.',
+  'why.next': 'מה לעשות:', 'why.also': 'וגם:', 'paused.at': 'הושהה', 'paused.by': 'על ידי', 'why.holders': 'המשימות שתופסות את המשבצות:', 'why.holder': 'זה {since} אצל {host}', 'why.due': 'מועד', 'why.because': 'כי',
+  'because.retry': 'ניסיון נכשל', 'because.enqueued_for_later': 'היא נכנסה לתור למועד מאוחר', 'why.after': 'אחרי', 'why.retry_after': 'הספק ביקש להמתין',
+  'why.last_seen': 'עובד נראה לאחרונה', 'why.without_worker': 'אלה רצים בלי התפקיד worker:', 'why.deadline': 'מועד אחרון', 'why.cancel_requested': 'התבקשה לעצור',
+  'why.ahead': 'משימות לפניה', 'why.many': '{n} או יותר', 'why.workers': 'עובדים עסוקים',
+
+  'jobs.search': 'מזהה שיחה או מספר משימה', 'jobs.find': 'חיפוש', 'jobs.clear': 'ניקוי', 'jobs.states': 'משימות לפי מצב', 'jobs.every': 'הכול', 'jobs.none': 'אין משימות מתאימות.',
+  'jobs.select': 'בחירת המשימה של שיחה {sid}', 'jobs.select_all': 'בחירת כל מה שבדף', 'jobs.unselect': 'ביטול הבחירה',
+  'jobs.selected': 'נבחרו: {jobs}', 'jobs.hint': 'בחרו משימות, או בחרו מצב כדי לפעול על כל המתאימות.',
+  'jobs.matching': 'בחרו משימות, או פעלו על כל המתאימות:', 'jobs.retry_all': 'ניסיון חוזר לכולן', 'jobs.cancel_all': 'ביטול כולן',
+  'jobs.n': { one: 'משימה אחת', two: 'שתי משימות', other: '{n} משימות' }, 'jobs.all': 'כל המשימות המתאימות', 'bulk.retry': 'ניסיון חוזר: {jobs}', 'bulk.retry.text': 'הן יהיו שוב מוכנות וירוצו כשיתפנו משבצות.', 'bulk.retry.done': 'שוב מוכנות: {jobs}.',
+  'bulk.cancel': 'ביטול: {jobs}', 'bulk.cancel.text': 'ההקלטות שלהן לא יובאו. הורדות שרצות ייעצרו.', 'bulk.cancel.done': 'בוטלו: {jobs}.',
+
+  'job.call': 'שיחה', 'job.business': 'עסק', 'job.state': 'מצב', 'job.attempt': 'ניסיון', 'job.attempt_of': '{n} מתוך {max}', 'job.enqueued': 'נכנסה לתור', 'job.moment': 'לאחרונה', 'job.error': 'שגיאה אחרונה',
+  'job.recording': 'הקלטה', 'job.type': 'סוג', 'job.priority': 'עדיפות', 'job.started': 'התחילה', 'job.finished': 'הסתיימה', 'job.where': 'היכן',
+  'job.timeline': 'מה קרה', 'job.facts': 'המשימה', 'job.audio': 'ההקלטה', 'job.unplayable': 'אי אפשר להשמיע כאן את ההקלטה.', 'job.download': 'הורדת הקובץ',
+  'job.run_now': 'הרצה עכשיו', 'job.stopping': 'נעצרת…', 'job.retried': 'המשימה שוב מוכנה.', 'job.cancelled': 'המשימה בוטלה, או תיעצר בתוך שנייה.',
+  'job.cancel': 'לבטל את המשימה?', 'job.cancel_text': 'ההקלטה שלה לא תובא.', 'job.cancel_running': 'היא רצה: ההורדה תיעצר וההקלטה לא תישמר.',
+  'timeline.failed': 'ניסיון {n} נכשל', 'timeline.took': 'אחרי {time}', 'timeline.running': 'ניסיון {n} רץ', 'timeline.next': 'הניסיון הבא', 'timeline.waits': 'ממתינה למשבצת',
+  'audio.duration': 'משך', 'audio.size': 'גודל', 'audio.sha256': 'SHA-256',
+
+  'businesses.none': 'לאף עסק לא הייתה עדיין משימה.', 'businesses.all': 'כל העסקים', 'businesses.go': 'מספר עסק', 'businesses.count': { one: 'עסק אחד', two: 'שני עסקים', other: '{n} עסקים' },
+  'business.name': 'עסק {id}', 'business.weight': 'משקל', 'business.max_slots': 'משבצות', 'business.waiting': 'זמן המתנה', 'business.settings': 'הגדרות', 'business.works': 'פעיל',
+  'business.pause': 'השהיית עסק {id}', 'business.resume': 'המשך של עסק {id}', 'business.edit': 'עריכת עסק {id}', 'business.paused': 'עסק {id} מושהה: שום משימה שלו לא מתחילה.', 'business.resumed': 'עסק {id} ממשיך.',
+  'business.changed': 'עסק {id} שונה.', 'business.is_paused': 'מושהה זה {since} על ידי {by}.', 'business.pause_means': 'מה שרץ רשאי להסתיים; דבר אינו מתחיל.',
+  'business.recent': 'משימות אחרונות', 'business.all_jobs': 'כל המשימות שלו', 'business.history': 'מי עשה מה',
+  'actions.none': 'איש לא שינה כאן דבר.', 'actions.at': 'מתי', 'actions.who': 'מי', 'actions.what': 'מה', 'actions.detail': 'פרטים', 'actions.job': 'משימה',
+  'action.pause': 'השהיה', 'action.resume': 'המשך', 'action.max_slots': 'שינוי משבצות', 'action.weight': 'שינוי משקל', 'action.retry': 'ניסיון חוזר', 'action.cancel': 'ביטול',
+
+  'instances.none': 'אף מופע אינו חי: הפעילו אחד עם התפקיד worker.', 'instance.alive': 'חי', 'instance.quiet': 'שותק', 'instance.draining': 'מסיים', 'instance.beat': 'פעימה אחרונה לפני', 'instance.roles': 'תפקידים', 'instance.workers': 'עובדים',
+  'instance.up': 'פועל זה', 'instance.id': 'מזהה', 'instance.actors': 'שחקנים', 'instance.no_actors': 'הוא לא סיפר עדיין על השחקנים שלו.',
+  'actors.up': '{n} מתוך {all} פועלים', 'actor.up': 'פועל', 'actor.waiting': 'ממתין לסכימה', 'actor.restarting': 'מתחיל מחדש', 'actor.stopped': 'נעצר', 'actor.generation': 'דור {n}',
+  'actor.restarts': 'התחלות מחדש: {n}', 'actor.panic': 'הקריסה האחרונה:',
+
+  'schema.fits': 'הסכימה מתאימה לתוכנה.', 'schema.behind': 'העובדים מחכים להעברות. ממתינות: {n}',
+  'schema.incompatible': 'גרסה {version} חדשה מהתוכנה ואינה תואמת לה.', 'schema.versions': 'גרסאות', 'schema.have': 'קיימת', 'schema.need': 'נדרשת', 'schema.pending': 'ממתינות',
+  'schema.lock': 'מנעול ההעברה', 'schema.unlocked': 'איש אינו מחזיק בו.', 'schema.holder': 'מחזיק', 'schema.client': 'כתובת', 'schema.held': 'מוחזק זה', 'schema.query': 'פקודה',
+  'schema.failed': 'העברות שנכשלו', 'schema.failed_at': 'נכשלה', version: 'גרסה', 'schema.reason': 'סיבה', 'schema.migrations': 'העברות', 'schema.description': 'תיאור', 'schema.applied': 'הוחלה', 'schema.took': 'משך',
+  'schema.no_migrations': 'אין העברות מוכרות.', 'schema.backfills': 'השלמות נתונים', 'schema.no_backfills': 'אין.', 'backfill.rows': 'שורות: {n}', 'backfill.rate': '{n} בשנייה',
+  'state.applied': 'הוחלה', 'state.drifted': 'השתנתה', 'state.missing': 'חסרה', 'state.newer': 'חדשה יותר', 'state.incompatible': 'אינה תואמת', 'state.pending': 'ממתינה', 'state.failed': 'נכשלה',
+
+};

@@ -1,0 +1,88 @@
+// What the server sends by itself: the overview, every two seconds while somebody looks.
+
+import { get } from './api.js';
+
+/** Data older than this is said to be old. */
+export const OLD_MS = 15_000;
+
+export const live = {
+  /** connecting, live, reconnecting or off */
+  state: 'connecting',
+  overview: null,
+  /** By this machine's clock. */
+  receivedAt: 0,
+  viewers: 1,
+  /** Why the server has no data, where it says so: unavailable, schema_behind … */
+  trouble: null,
+};
+
+let source = null;
+let retry = 0;
+let changed = () => {};
+
+/** The server's clock, which ages are told by: this machine's may be wrong. */
+let offset = 0;
+export const now = () => Date.now() + offset;
+/** When the queue was looked at: a stream may go on although nobody looks any more. */
+const seenAt = () => Math.min(live.receivedAt + offset, Date.parse(live.overview?.at ?? 0) || Infinity);
+export const age = () => (live.receivedAt > 0 ? now() - seenAt() : 0);
+export const isOld = () => age() > OLD_MS;
+
+/** Between two automatic looks of one page at what is not streamed: all viewers of one process together ask for at most
+    two pages a second. */
+export const refreshEvery = (viewers) => Math.max(4_000, viewers * 500);
+
+export function start(onChange) {
+  changed = onChange;
+  document.addEventListener('visibilitychange', follow);
+  follow();
+}
+
+export function stop() {
+  document.removeEventListener('visibilitychange', follow);
+  close();
+  Object.assign(live, { state: 'off', overview: null, receivedAt: 0 });
+}
+
+// A page that nobody sees has no stream: a browser has six connections for all its tabs together.
+function follow() {
+  if (document.hidden) close();
+  else if (!source) open();
+}
+
+function close() {
+  clearTimeout(retry);
+  source?.close();
+  source = null;
+}
+
+function open() {
+  close();
+  source = new EventSource('/v1/events');
+  source.addEventListener('overview', (event) => {
+    const { viewers, now: sent, ...overview } = JSON.parse(event.data);
+    offset = Date.parse(sent) - Date.now() || 0;
+    Object.assign(live, { state: 'live', overview, receivedAt: Date.now(), viewers: viewers ?? 1, trouble: null });
+    changed();
+  });
+  source.addEventListener('trouble', (event) => {
+    Object.assign(live, { state: 'live', trouble: JSON.parse(event.data).code });
+    changed();
+  });
+  source.onerror = () => {
+    live.state = 'reconnecting';
+    changed();
+    // The browser tries again by itself, unless it was an answer that is no stream: 401, 503, a proxy's page.
+    if (source?.readyState === EventSource.CLOSED) {
+      source = null;
+      clearTimeout(retry);
+      retry = setTimeout(again, 2_000 + Math.random() * 2_000);
+    }
+  };
+}
+
+async function again() {
+  // A session that is over says so here, and the page becomes the login.
+  await get('/v1/status').catch(() => {});
+  if (live.state === 'reconnecting' && !document.hidden) open();
+}
