@@ -31,7 +31,7 @@ use crate::{
         ports::{Clock, Storage, WatchRules},
         recording_url::ProviderBase,
     },
-    http::{HttpActor, HttpDeps, Limits, MetricsDesk, Socket, Tokens, WebhookConfig},
+    http::{HttpActor, HttpDeps, Limits, Live, MetricsDesk, Socket, Tokens, WebhookConfig},
     settings::{Role, Settings},
     store::Store,
     telemetry::{
@@ -174,6 +174,7 @@ fn http_spec(
 ) -> ChildSpec {
     let provider_base = ProviderBase::new(settings.twilio.api_base.clone());
     let deps = HttpDeps {
+        live: Live::new(store.clone(), io.clone()),
         jobs: store.clone(),
         operations: store.clone(),
         recordings: store,

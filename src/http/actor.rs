@@ -80,6 +80,8 @@ impl Actor for HttpActor {
         }
         child.on_drain(ctx, |this: &mut Self, ctx| {
             this.socket.close();
+            // A stream has no end of its own.
+            this.deps.live.end();
             match &this.server {
                 // Requests under way are answered; the server's own end then stops the actor.
                 Some(server) => drop(server.0.stop(true)),

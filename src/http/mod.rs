@@ -8,6 +8,7 @@
 //! | `webhooks`, `signature` | Twilio's callback, and the proof that it is Twilio's |
 //! | `jobs`, `recordings` | the API: jobs, and what is stored of a call with its media |
 //! | `access`, `limits` | who may use it, and how often |
+//! | `dashboard` | the pages at `/`, and their stream |
 //! | `health` | `/healthz`, `/readyz` |
 //! | `metrics` | `/metrics` |
 //! | `body`, `problem` | bounded bodies, errors |
@@ -18,6 +19,7 @@
 mod access;
 mod actor;
 mod body;
+mod dashboard;
 mod health;
 mod jobs;
 mod limits;
@@ -30,6 +32,7 @@ mod webhooks;
 
 pub use access::Tokens;
 pub use actor::{HttpActor, Socket};
+pub use dashboard::Live;
 pub use limits::Limits;
 pub use metrics::MetricsDesk;
 pub use signature::sign;
@@ -68,6 +71,8 @@ pub struct HttpDeps {
     pub api: bool,
     /// Whether `/webhooks` is served.
     pub webhooks: bool,
+    /// What the dashboard's streams share.
+    pub live: Live,
     pub tokens: Tokens,
     pub limits: Limits,
     pub webhook: WebhookConfig,

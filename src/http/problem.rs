@@ -179,6 +179,30 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", title, detail)
     }
 
+    /// As many dashboards look at this process as it lets.
+    pub fn too_many_viewers(limit: usize) -> Self {
+        let title = "Too many dashboards are open";
+        let detail = format!("this process streams to at most {limit}; close some, or ask another process");
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_viewers", title, detail);
+        Self { retry_after: Some(10), ..problem }
+    }
+
+    pub fn draining() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "This process ends", "ask another process")
+    }
+
+    /// The code of what is told about this error.
+    pub fn code_of(error: &StoreError) -> &'static str {
+        Self::of(error).code
+    }
+
+    fn of(error: &StoreError) -> Self {
+        match error.sqlstate.as_deref() {
+            Some(state) if SCHEMA_BEHIND.contains(&state) => Self::schema_behind(),
+            _ => Self::unavailable(),
+        }
+    }
+
     /// The database answers, but has not (all of) our tables yet.
     fn schema_behind() -> Self {
         let title = "The database's schema is older than this program";
@@ -193,10 +217,7 @@ const SCHEMA_BEHIND: [&str; 4] = ["3F000", "42P01", "42703", "42883"];
 impl From<&StoreError> for Problem {
     fn from(error: &StoreError) -> Self {
         tracing::error!(%error, sqlstate = error.sqlstate, "a request could not be served");
-        match error.sqlstate.as_deref() {
-            Some(state) if SCHEMA_BEHIND.contains(&state) => Self::schema_behind(),
-            _ => Self::unavailable(),
-        }
+        Self::of(error)
     }
 }
 

@@ -1,6 +1,13 @@
 //! Which routes there are, for which roles.
 
-use super::{HttpDeps, access::session, health, jobs, limits, metrics, problem::Problem, recordings, webhooks};
+use super::{
+    HttpDeps,
+    access::session,
+    dashboard::{events, pages},
+    health, jobs, limits, metrics,
+    problem::Problem,
+    recordings, webhooks,
+};
 use actix_web::{
     App, HttpServer,
     dev::Server,
@@ -49,6 +56,9 @@ fn routes(config: &mut web::ServiceConfig, deps: &HttpDeps) {
     get("/readyz", || web::route().to(health::ready));
     get("/metrics", || web::route().to(metrics::page));
     if deps.api {
+        get("/", || web::route().to(pages::index));
+        get("/assets/{name}", || web::route().to(pages::asset));
+        get("/v1/events", || web::route().to(events::events));
         get("/v1/jobs/{id}", || web::route().to(jobs::show));
         get("/v1/recordings/{call_sid}", || web::route().to(recordings::show));
         get("/v1/recordings/{call_sid}/media", || web::route().to(recordings::media));

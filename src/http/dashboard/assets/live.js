@@ -3,7 +3,9 @@
 import { get } from './api.js';
 
 /** Data older than this is said to be old. */
-export const OLD_MS = 15_000;
+const OLD_MS = 15_000;
+/** The watch takes longer between two looks where there are very many businesses. */
+const LOOKED_MS = 60_000;
 
 export const live = {
   /** connecting, live, reconnecting or off */
@@ -23,10 +25,13 @@ let changed = () => {};
 /** The server's clock, which ages are told by: this machine's may be wrong. */
 let offset = 0;
 export const now = () => Date.now() + offset;
-/** When the queue was looked at: a stream may go on although nobody looks any more. */
-const seenAt = () => Math.min(live.receivedAt + offset, Date.parse(live.overview?.at ?? 0) || Infinity);
-export const age = () => (live.receivedAt > 0 ? now() - seenAt() : 0);
-export const isOld = () => age() > OLD_MS;
+/** How old the data is: since the last event, or, where nobody looks at the queue any more, since somebody last did. */
+export function age() {
+  const silent = Date.now() - live.receivedAt;
+  const looked = live.overview?.at ? now() - Date.parse(live.overview.at) : 0;
+  return looked > LOOKED_MS ? looked : silent;
+}
+export const isOld = () => live.receivedAt > 0 && age() > OLD_MS;
 
 /** Between two automatic looks of one page at what is not streamed: all viewers of one process together ask for at most
     two pages a second. */
