@@ -18,6 +18,7 @@ mod backfill_trouble;
 mod cli;
 mod cli_enqueue;
 mod compose;
+mod dashboard;
 mod demo;
 mod docs;
 mod download;

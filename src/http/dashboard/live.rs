@@ -31,6 +31,7 @@ pub struct Live(Arc<Shared>);
 struct Shared {
     fleet: Arc<dyn FleetView>,
     io: Handle,
+    every: Duration,
     /// The newest event, as it is sent; `None` before the first.
     newest: watch::Sender<Option<Bytes>>,
     looking: Mutex<Looking>,
@@ -47,8 +48,12 @@ struct Looking {
 impl Live {
     /// `io`: where the database is asked.
     pub fn new(fleet: Arc<dyn FleetView>, io: Handle) -> Self {
+        Self::with_pace(fleet, io, EVERY)
+    }
+
+    fn with_pace(fleet: Arc<dyn FleetView>, io: Handle, every: Duration) -> Self {
         let (newest, looking) = (watch::Sender::new(None), Mutex::default());
-        Self(Arc::new(Shared { fleet, io, newest, looking, ended: CancellationToken::new() }))
+        Self(Arc::new(Shared { fleet, io, every, newest, looking, ended: CancellationToken::new() }))
     }
 
     /// Ends every stream, and begins no other: the process drains.
@@ -82,7 +87,7 @@ impl Live {
 }
 
 async fn sample(live: Live) {
-    let mut pace = tokio::time::interval(EVERY);
+    let mut pace = tokio::time::interval(live.0.every);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut trouble = None;
     loop {
@@ -150,5 +155,126 @@ impl Drop for Viewer {
         if looking.viewers == 0 {
             looking.sampler = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        overview::Overview,
+        ports::{Backlog, FleetStatus, StoreResult},
+    };
+    use async_trait::async_trait;
+    use std::{
+        collections::BTreeSet,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    const PACE: Duration = Duration::from_millis(100);
+
+    /// Counts how often it is asked.
+    #[derive(Default)]
+    struct Fleet {
+        asked: AtomicUsize,
+        is_away: bool,
+    }
+
+    #[async_trait]
+    impl FleetView for Fleet {
+        async fn fleet_status(&self) -> StoreResult<FleetStatus> {
+            unreachable!("nobody asks for it here")
+        }
+
+        async fn overview(&self, _minutes: u16) -> StoreResult<Overview> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            if self.is_away {
+                return Err(StoreError::new(None, "away"));
+            }
+            Ok(Overview {
+                at: None,
+                stalls: Vec::new(),
+                backlog: Backlog::default(),
+                slots_in_use: 0,
+                oldest_ready: None,
+                businesses: Vec::new(),
+                instances: 1,
+                workers: 1,
+                pulse: Vec::new(),
+            })
+        }
+    }
+
+    fn live(fleet: &Arc<Fleet>) -> Live {
+        Live::with_pace(fleet.clone(), Handle::current(), PACE)
+    }
+
+    fn text(event: Option<Bytes>) -> String {
+        String::from_utf8(event.expect("an event").to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn many_viewers_cost_the_database_what_one_costs() {
+        let fleet = Arc::new(Fleet::default());
+        let live = live(&fleet);
+        let began = std::time::Instant::now();
+        let mut viewers: Vec<Viewer> = (0..50).map(|_| live.viewer().expect("a place")).collect();
+        let mut samples = BTreeSet::new();
+        for _ in 0..5 {
+            for viewer in &mut viewers {
+                let event = text(viewer.next().await);
+                assert!(
+                    event.starts_with("event: overview\ndata: {\"now\":") && event.ends_with("}\n\n"),
+                    "{event}"
+                );
+                assert!(event.contains("\"viewers\":50,"), "{event}");
+                samples.insert(event);
+            }
+        }
+        let asked = fleet.asked.load(Ordering::Relaxed);
+        assert!(samples.len() <= asked, "250 events are {} samples", samples.len());
+        let paces = began.elapsed().as_millis() / PACE.as_millis();
+        assert!(asked as u128 <= paces + 1, "asked {asked} times in {paces} times the pace");
+    }
+
+    #[tokio::test]
+    async fn nobody_asks_the_database_while_nobody_looks() {
+        let fleet = Arc::new(Fleet::default());
+        let live = live(&fleet);
+        let (mut first, second) = (live.viewer().expect("a place"), live.viewer().expect("a place"));
+        first.next().await;
+        drop(first);
+        drop(second);
+        let asked = fleet.asked.load(Ordering::Relaxed);
+        // For silence there is no event to wait for.
+        tokio::time::sleep(PACE * 5).await;
+        assert_eq!(fleet.asked.load(Ordering::Relaxed), asked);
+        // Who comes then is not told what is old.
+        let mut next = live.viewer().expect("a place");
+        assert!(text(next.next().await).contains("\"viewers\":1,"));
+        assert_eq!(fleet.asked.load(Ordering::Relaxed), asked + 1);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_away_is_told_with_its_code_and_the_stream_goes_on() {
+        let fleet = Arc::new(Fleet { is_away: true, ..Fleet::default() });
+        let mut viewer = live(&fleet).viewer().expect("a place");
+        for _ in 0..3 {
+            assert_eq!(text(viewer.next().await), "event: trouble\ndata: {\"code\":\"unavailable\"}\n\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn there_are_so_many_places_and_a_drain_ends_them_all() {
+        let live = live(&Arc::new(Fleet::default()));
+        let mut viewers: Vec<Viewer> = (0..MOST_VIEWERS).map(|_| live.viewer().expect("a place")).collect();
+        assert!(live.viewer().is_err());
+        viewers.pop();
+        viewers.push(live.viewer().expect("the place that became free"));
+        live.end();
+        for viewer in &mut viewers {
+            assert_eq!(viewer.next().await, None);
+        }
+        assert!(live.viewer().is_err());
     }
 }
