@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     app::Session,
-    store::{BackfillStatus, FleetStatus, FleetView},
+    store::{ActorInfo, BackfillStatus, FleetStatus, FleetView},
 };
 
 pub fn status(format: Format, session: &Session) -> anyhow::Result<Exit> {
@@ -48,6 +48,9 @@ fn print(status: &FleetStatus) -> anyhow::Result<()> {
         let restarts: u64 = info.actors.iter().map(|actor| actor.generation.saturating_sub(1)).sum();
         let mut actors = vec![format!("{} up", up.len()), format!("{restarts} restarts")];
         actors.extend(not_up.iter().map(|actor| format!("{} {}", actor.actor, actor.state)));
+        let panicked =
+            |actor: &ActorInfo| Some(format!("{} panicked at {}", actor.actor, actor.last_panic.as_ref()?));
+        actors.extend(info.actors.iter().filter_map(panicked));
         table.add_row([
             info.instance.to_string(),
             info.host.clone(),

@@ -35,7 +35,7 @@ pub use crate::domain::{
     migration_script::application_search_path,
     operate::{BATCH, JobOutcome, Operator, OperatorAction, Outcome},
     overview::{Overview, PulsePoint, Stall},
-    ports::{FleetStatus, FleetView, Gate, JobBook, Operations},
+    ports::{ActorInfo, FleetStatus, FleetView, Gate, JobBook, Operations},
     recording_url::ProviderBase,
 };
 
