@@ -51,3 +51,55 @@ pub async fn page(deps: web::Data<HttpDeps>) -> HttpResponse {
         Err(_) => HttpResponse::InternalServerError().finish(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{observation::FleetGauges, ports::StoreResult};
+    use async_trait::async_trait;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Answers after everybody has asked.
+    #[derive(Default)]
+    struct Counting(AtomicU32);
+
+    #[async_trait]
+    impl FleetMeter for Counting {
+        async fn gauges(&self) -> StoreResult<FleetGauges> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            Ok(FleetGauges::default())
+        }
+    }
+
+    struct Blank;
+
+    impl MetricsPage for Blank {
+        fn content_type(&self) -> &'static str {
+            "text/plain"
+        }
+
+        fn text(&self, _: bool, reading: &FleetReading) -> String {
+            format!("{}", *reading == FleetReading::Fleet(FleetGauges::default()))
+        }
+    }
+
+    #[tokio::test]
+    async fn however_many_collectors_ask_the_database_is_asked_once() {
+        let meter = Arc::new(Counting::default());
+        let desk = MetricsDesk::new(Arc::new(Blank), meter.clone());
+        let asking = (0..100).map(|_| {
+            let desk = desk.clone();
+            tokio::spawn(async move { desk.text(true).await })
+        });
+        for page in futures_util::future::join_all(asking.collect::<Vec<_>>()).await {
+            assert_eq!(page.unwrap(), "true");
+        }
+        assert_eq!(meter.0.load(Ordering::Relaxed), 1);
+        desk.last.lock().await.as_mut().unwrap().0 -= FRESH_FOR;
+        desk.text(true).await;
+        assert_eq!(meter.0.load(Ordering::Relaxed), 2);
+    }
+}

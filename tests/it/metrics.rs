@@ -12,7 +12,10 @@ use crate::{
         way::Way,
     },
 };
-use callspool::telemetry::metrics::table::{self, Kind};
+use callspool::{
+    domain::{ids::JobId, operate::Operator, ports::Operations},
+    telemetry::metrics::table::{self, Kind},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A page, read as strictly as the format is written (Prometheus documentation, "Exposition formats").
@@ -342,4 +345,34 @@ async fn a_database_without_our_schema_is_up_and_has_nothing_to_tell() {
     let page = page_with(&process, "the skip", skipped).await;
     assert_eq!(page.value("callspool_database_up", &[]), 1.0);
     assert_eq!((page.value("callspool_ready", &[]), page.count("callspool_jobs")), (0.0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_cancelled_while_it_runs_counts_as_that() {
+    let (database, provider) = (Database::migrated().await, Provider::start());
+    let process = Setup::new(&database).provider(&provider).run().await;
+    provider.tell(1, [Answer::Held(recording(1))]);
+    let id = process.enqueue(42, 1).await;
+    provider.asked_times(1).await;
+    database.store().cancel(&[JobId(id)], &Operator::new("test")).await.unwrap();
+    let ended = |page: &Page| page.value("callspool_jobs_finished_total", &[("outcome", "cancelled")]) == 1.0;
+    let page = page_with(&process, "the cancelled job", ended).await;
+    assert_eq!(page.value("callspool_attempts_total", &[("reason", "cancelled")]), 1.0);
+    assert_eq!(page.value("callspool_attempt_duration_seconds_count", &[("outcome", "cancelled")]), 1.0);
+    assert_eq!(page.sum("callspool_jobs_finished_total"), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_back_what_a_killed_process_had_counts_the_lost_attempt() {
+    let (database, provider) = (Database::migrated().await, Provider::start());
+    let mut one = Setup::new(&database).provider(&provider).run().await;
+    provider.tell(1, [Answer::Held(recording(1)), Answer::Media(recording(1))]);
+    one.enqueue(42, 1).await;
+    provider.asked_times(1).await;
+    one.kill().await;
+    let two = Setup::new(&database).provider(&provider).run().await;
+    let page = page_with(&two, "the file", |page| done(page) == 1.0).await;
+    let attempts = |reason| page.value("callspool_attempts_total", &[("reason", reason)]);
+    assert_eq!((attempts("lease_expired"), attempts("success")), (1.0, 1.0));
+    assert_eq!(page.value("callspool_attempts_started_total", &[]), 1.0);
 }
