@@ -132,9 +132,14 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
         },
         grace: settings.shutdown.grace,
     };
-    let readiness = readiness([schema, beat, disk], roster.clone());
-    let measured = (observer.clone(), MetricsDesk::new(metrics, store.clone()));
-    let http = http_spec(&settings, &addresses, store.clone(), storage, &io, listener, readiness, measured);
+    let routes = Routes {
+        store: store.clone(),
+        storage,
+        readiness: readiness([schema, beat, disk], roster.clone()),
+        observer: observer.clone(),
+        metrics: MetricsDesk::new(metrics, store.clone()),
+    };
+    let http = http_spec(&settings, &addresses, routes, &io, listener);
     let specs = specs(deps, &addresses, http);
     let policy = restart_policy(&settings);
     let reclaim = reclaim(store, instance, tally, observer.clone());
@@ -162,16 +167,23 @@ impl GateOpener {
     }
 }
 
+/// What the routes ask.
+struct Routes {
+    store: Arc<Store>,
+    storage: Arc<dyn Storage>,
+    readiness: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    observer: Arc<dyn Observer>,
+    metrics: MetricsDesk,
+}
+
 fn http_spec(
     settings: &Settings,
     addresses: &Addresses,
-    store: Arc<Store>,
-    storage: Arc<dyn Storage>,
+    routes: Routes,
     io: &Handle,
     listener: TcpListener,
-    readiness: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-    (observer, metrics): (Arc<dyn Observer>, MetricsDesk),
 ) -> ChildSpec {
+    let Routes { store, storage, readiness, observer, metrics } = routes;
     let provider_base = ProviderBase::new(settings.twilio.api_base.clone());
     let deps = HttpDeps {
         live: Live::new(store.clone(), io.clone()),
