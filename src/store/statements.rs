@@ -131,7 +131,10 @@ statements! {
               cross join (select (extract(epoch from clock_timestamp() - min(xact_start)) * 1000)::bigint
                                      as oldest_transaction_ms,
                                  max(age(backend_xmin)) as session_xmin
-                            from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()) h";
+                            from pg_stat_activity
+                           where (datname = current_database() and pid <> pg_backend_pid()
+                                  and backend_type is distinct from 'autovacuum worker')
+                              or backend_type = 'walsender') h";
     history_exists = "select to_regclass('{s}._sqlx_migrations') is not null
                          and to_regclass('{s}.application_migrations') is not null
                          and to_regclass('{s}.compatible_migrations') is not null
