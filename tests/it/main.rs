@@ -61,6 +61,7 @@ mod queue_upkeep;
 mod queue_watch;
 mod recording;
 mod recordings;
+mod recordings_waiting;
 mod supervision_faults;
 mod webhook;
 mod webhook_limits;

@@ -24,16 +24,17 @@ pub(super) async fn answered<T>(
     timeout(STORAGE_LIMIT, call).await.unwrap_or_else(|_| Err(silent()))
 }
 
-/// The bytes of `media`, which is read on `io` no faster than the client reads; dropping this ends the reading.
-/// Where the storage fails it ends early, and the client learns that by the length that it was told. `failed` says so.
+/// The `length` bytes of `media`, which is read on `io` no faster than the client reads; dropping this ends the reading.
+/// Where the storage fails it ends early, and the client learns that by the length that it was told. `failed` hears why.
 pub(super) fn bridged<F: FnOnce(Failure) + Send + 'static>(
     io: &Handle,
     media: MediaStream,
+    length: u64,
     failed: F,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + use<F> {
     let (chunks, mut body) = mpsc::channel(AHEAD);
     let reading = AbortOnDropHandle::new(io.spawn(async move {
-        if let Err(failure) = read(media, chunks).await {
+        if let Err(failure) = read(media, length, chunks).await {
             failed(failure);
         }
     }));
@@ -43,13 +44,19 @@ pub(super) fn bridged<F: FnOnce(Failure) + Send + 'static>(
     })
 }
 
-async fn read(mut media: MediaStream, chunks: mpsc::Sender<Bytes>) -> Result<(), Failure> {
+async fn read(mut media: MediaStream, length: u64, chunks: mpsc::Sender<Bytes>) -> Result<(), Failure> {
+    let mut left = length;
     while let Some(chunk) = timeout(STORAGE_LIMIT, media.next()).await.map_err(|_| silent())? {
-        let sent = timeout(CLIENT_LIMIT, chunks.send(chunk?)).await;
+        let chunk = chunk?;
+        left = left.saturating_sub(chunk.len() as u64);
+        let sent = timeout(CLIENT_LIMIT, chunks.send(chunk)).await;
         if !matches!(sent, Ok(Ok(()))) {
             // The client reads no more.
             return Ok(());
         }
+    }
+    if left > 0 {
+        return Err(Failure::new(FailureCode::StorageError, format!("the file ended {left} bytes early")));
     }
     Ok(())
 }
@@ -77,7 +84,7 @@ mod tests {
     #[tokio::test]
     async fn no_more_is_read_than_the_client_takes() {
         static READ: AtomicUsize = AtomicUsize::new(0);
-        let mut body = Box::pin(bridged(&Handle::current(), endless(&READ), |_| ()));
+        let mut body = Box::pin(bridged(&Handle::current(), endless(&READ), 100, |_| ()));
         for _ in 0..10 {
             body.next().await;
         }
@@ -89,12 +96,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_storage_that_fails_ends_the_body_early_and_says_why() {
-        let lost = || Failure::new(FailureCode::StorageError, "connection reset");
-        let media: MediaStream = Box::pin(stream::iter([Ok(Bytes::from_static(b"half")), Err(lost())]));
-        let (told, why) = oneshot::channel();
-        let body = bridged(&Handle::current(), media, |failure| drop(told.send(failure)));
-        assert_eq!(body.collect::<Vec<_>>().await, [Ok(Bytes::from_static(b"half"))]);
-        assert_eq!(why.await, Ok(lost()));
+        let half = Bytes::from_static(b"half");
+        let storage_error = |text: &str| Failure::new(FailureCode::StorageError, text);
+        for (end, expected) in [
+            (Some(Err(storage_error("connection reset"))), "connection reset"),
+            (None, "the file ended 4 bytes early"),
+        ] {
+            let media: MediaStream = Box::pin(stream::iter([Ok(half.clone())].into_iter().chain(end)));
+            let (told, why) = oneshot::channel();
+            let body = bridged(&Handle::current(), media, 8, |failure| drop(told.send(failure)));
+            assert_eq!(body.collect::<Vec<_>>().await, [Ok(half.clone())]);
+            assert_eq!(why.await, Ok(storage_error(expected)));
+        }
     }
 
     #[tokio::test]
@@ -112,7 +125,7 @@ mod tests {
             let _held = &held;
             std::task::Poll::Pending
         }));
-        let mut body = Box::pin(bridged(&Handle::current(), media, |_| ()));
+        let mut body = Box::pin(bridged(&Handle::current(), media, 100, |_| ()));
         assert!(futures_util::poll!(body.next()).is_pending());
         drop(body);
         assert_eq!(ended.await, Ok(()));

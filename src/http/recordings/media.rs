@@ -77,7 +77,7 @@ impl HttpDeps {
         let file = self.open_file(recording, part).await?;
         let known = recording.clone();
         let failed = move |failure: Failure| log_unreadable(&known, &failure);
-        Ok(answer.body(SizedStream::new(length, bridged(&self.io, file.stream, failed))))
+        Ok(answer.body(SizedStream::new(length, bridged(&self.io, file.stream, length, failed))))
     }
 
     async fn look_at_file(&self, recording: &RecordingView) -> Result<(), Problem> {
