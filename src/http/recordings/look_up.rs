@@ -86,20 +86,22 @@ impl HttpDeps {
     /// 202: why it is not there yet, and when to ask again. Somebody waits, so the call's jobs go before others of their
     /// business. The first question writes that down, and the next ones only read.
     async fn on_its_way(&self, jobs: Vec<JobView>) -> Result<HttpResponse, Problem> {
-        let operations = Arc::clone(&self.operations);
+        if let Some(job) = jobs.iter().find(|job| job.priority > Priority::AWAITED) {
+            let (operations, business_id, call_sid) =
+                (Arc::clone(&self.operations), job.business_id, job.call_sid.clone());
+            self.change_on_io(async move { operations.expedite(business_id, &call_sid, Priority::AWAITED).await })
+                .await?;
+        }
+        let (operations, furthest) = (Arc::clone(&self.operations), jobs.first().map(|job| job.id));
         let explanation = self
             .on_io(async move {
-                if let Some(job) = jobs.iter().find(|job| job.priority > Priority::AWAITED) {
-                    operations.expedite(job.business_id, &job.call_sid, Priority::AWAITED).await?;
-                }
-                match jobs.first() {
-                    Some(job) => operations.explain(job.id).await,
+                match furthest {
+                    Some(job) => operations.explain(job).await,
                     None => Ok(None),
                 }
             })
             .await?;
-        // A job goes from the live ones to the finished ones in one step: it is always somewhere, except behind the time
-        // for which history is kept.
+        // A job that ends is in the history from then on, so it is there for as long as that is kept.
         let explanation = explanation.ok_or_else(|| Problem::not_found("its job is gone; ask again"))?;
         let retry_after = (header::RETRY_AFTER, ask_again_in(&explanation).to_string());
         Ok(HttpResponse::Accepted().insert_header(retry_after).json(explanation))
