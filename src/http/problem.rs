@@ -26,9 +26,7 @@ pub struct Problem {
     code: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<FieldFault>,
-    /// What a program may want to know beyond that (RFC 9457, section 3.2: extension members).
+    /// What a program may want to know beyond that (RFC 9457, section 3.2: extension members), such as `errors`.
     #[serde(flatten)]
     members: Box<Map<String, Value>>,
     /// For `Allow`, which goes with every 405.
@@ -46,16 +44,7 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            title,
-            status,
-            code,
-            detail: detail.into(),
-            errors: Vec::new(),
-            members: Box::default(),
-            allow: None,
-            retry_after: None,
-        }
+        Self { title, status, code, detail: detail.into(), members: Box::default(), allow: None, retry_after: None }
     }
 
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -67,10 +56,11 @@ impl Problem {
         &self.detail
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "faults end here, and callers have them at hand")]
     pub fn invalid(errors: Vec<FieldFault>) -> Self {
         let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", "A field is not valid", detail);
-        Self { errors, ..problem }
+        problem.with("errors", json!(errors))
     }
 
     pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
