@@ -189,6 +189,8 @@ fn http_spec(
         live: Live::new(store.clone(), io.clone()),
         jobs: store.clone(),
         operations: store.clone(),
+        fleet: store.clone(),
+        gate: store.clone(),
         recordings: store,
         storage,
         io: io.clone(),

@@ -3,13 +3,14 @@
 use super::{enqueue_request::FieldFault, ids::BusinessId};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Slots that a business may have. 0: none of its jobs runs.
 pub const SLOTS: std::ops::RangeInclusive<i32> = 0..=10_000;
 /// Turns of the ring, relative to others.
 pub const WEIGHTS: std::ops::RangeInclusive<i16> = 1..=100;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BusinessView {
     pub business_id: BusinessId,
     /// Recordings of it that may be processed at a time, over the whole fleet.
@@ -40,7 +41,7 @@ pub struct BusinessFilter {
 }
 
 /// What is to be changed; `None` leaves it as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BusinessChange {
     pub max_slots: Option<i32>,

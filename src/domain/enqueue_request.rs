@@ -3,24 +3,19 @@
 use super::{
     ids::{BusinessId, CallSid, InvalidId, RecordingSid, SidForm},
     job::{JobType, NewJob, Priority},
+    json_fields::JsonFields,
     recording_url::{self, ProviderBase},
     text::clean,
 };
 use chrono::{DateTime, Datelike, Utc};
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeOwned, MapAccess, Visitor},
-};
-use serde_json::Value;
+use serde::Serialize;
 use std::fmt;
-
-const FIELDS: [&str; 7] =
-    ["business_id", "call_sid", "recording_url", "recording_sid", "job_type", "priority", "run_at"];
+use utoipa::ToSchema;
 
 /// Years in which `run_at` may lie: what every clock, the database's included, can say.
 const RUN_AT_YEARS: std::ops::RangeInclusive<i32> = 1970..=9999;
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, ToSchema)]
 pub struct EnqueueRequest {
     pub business_id: i64,
     pub call_sid: String,
@@ -32,7 +27,7 @@ pub struct EnqueueRequest {
 }
 
 /// One thing that is wrong with a request. It may repeat a little of what came in, made clean.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldFault {
     pub field: String,
     pub message: String,
@@ -64,9 +59,7 @@ impl From<InvalidId> for FieldFault {
 impl EnqueueRequest {
     /// Reads one JSON object and checks it: a job, or all that is wrong with it, each with the name of its field.
     pub fn job_from_json(text: &[u8], base: &ProviderBase, form: SidForm) -> Result<NewJob, Vec<FieldFault>> {
-        let entries: Entries =
-            serde_json::from_slice(text).map_err(|error| vec![FieldFault::new("body", error)])?;
-        let (request, mut faults) = Self::from_entries(entries);
+        let (request, mut faults) = Self::from_fields(JsonFields::parse(text).map_err(|fault| vec![fault])?);
         match request.check(base, form) {
             Ok(job) if faults.is_empty() => Ok(job),
             Ok(_) => Err(faults),
@@ -79,9 +72,7 @@ impl EnqueueRequest {
         }
     }
 
-    /// Field by field, so that one of the wrong kind does not hide the others.
-    fn from_entries(Entries(entries): Entries) -> (Self, Vec<FieldFault>) {
-        let mut fields = Fields { entries, faults: Vec::new() };
+    fn from_fields(mut fields: JsonFields) -> (Self, Vec<FieldFault>) {
         let request = Self {
             business_id: fields.required("business_id"),
             call_sid: fields.required("call_sid"),
@@ -133,72 +124,6 @@ fn checked_time(time: DateTime<Utc>) -> Result<DateTime<Utc>, FieldFault> {
     }
     let (first, last) = (RUN_AT_YEARS.start(), RUN_AT_YEARS.end());
     Err(FieldFault::new("run_at", format!("run_at must be a time of the years {first} to {last}")))
-}
-
-/// The entries of one JSON object in their order. A name that comes twice is kept twice: readers of JSON differ in
-/// which of the two counts, so it is refused.
-struct Entries(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Entries {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Entries;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-
-        deserializer.deserialize_map(Object)
-    }
-}
-
-/// Entries that are taken out by name; what is wrong with them, and what is left, are faults.
-struct Fields {
-    entries: Vec<(String, Value)>,
-    faults: Vec<FieldFault>,
-}
-
-impl Fields {
-    fn required<T: DeserializeOwned + Default>(&mut self, name: &'static str) -> T {
-        if !self.entries.iter().any(|(other, _)| other == name) {
-            self.faults.push(FieldFault::new(name, format!("{name} is missing")));
-        }
-        self.take(name).unwrap_or_default()
-    }
-
-    /// `null` is as good as nothing.
-    fn optional<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
-        self.take::<Option<T>>(name).flatten()
-    }
-
-    fn take<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
-        let at = self.entries.iter().position(|(other, _)| other == name)?;
-        let (_, value) = self.entries.remove(at);
-        serde_json::from_value(value).map_err(|error| self.faults.push(FieldFault::new(name, error))).ok()
-    }
-
-    fn into_faults(mut self) -> Vec<FieldFault> {
-        let left = self.entries.into_iter().map(|(name, _)| {
-            if FIELDS.contains(&name.as_str()) {
-                FieldFault::new(name, "stands there twice")
-            } else {
-                FieldFault::new(name, format!("there is no such field; there are {}", FIELDS.join(", ")))
-            }
-        });
-        self.faults.extend(left);
-        self.faults
-    }
 }
 
 fn keep<T, E: Into<FieldFault>>(checked: Result<T, E>, faults: &mut Vec<FieldFault>) -> Option<T> {

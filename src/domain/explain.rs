@@ -13,11 +13,12 @@ use super::{
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
+use utoipa::ToSchema;
 
 /// Places before a job that are counted; more are "1000 or more".
 pub const AHEAD_LIMIT: i64 = 1_000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The database's schema is older than this program: its workers wait.
@@ -83,7 +84,7 @@ impl FromStr for Reason {
 }
 
 /// What `explain` answers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Explanation {
     pub job_id: JobId,
     pub state: JobState,
@@ -99,7 +100,7 @@ pub struct Explanation {
     pub detail: Detail,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Detail {
     SchemaBehind {
@@ -160,7 +161,7 @@ pub enum Detail {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduledWhy {
     /// An attempt failed.
@@ -170,7 +171,7 @@ pub enum ScheduledWhy {
 }
 
 /// A running job, as the one that waits for its slot sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SlotHolder {
     pub job_id: JobId,
     pub call_sid: CallSid,
@@ -182,7 +183,7 @@ pub struct SlotHolder {
     pub beat_age_ms: Option<i64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LiveInstance {
     pub instance: InstanceId,
     pub host: String,

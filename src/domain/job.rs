@@ -21,9 +21,10 @@ use super::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, time::Duration};
+use utoipa::ToSchema;
 
 /// What is to be done with a recording. A new kind is a variant here and a handler in `actors/job_types`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobType {
     /// Fetch the recording and store it.
@@ -59,7 +60,7 @@ impl FromStr for JobType {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     Ready,
@@ -105,7 +106,7 @@ impl FromStr for JobState {
 }
 
 /// Order among the ready jobs of one business: 0 runs first, 9 last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "i16", into = "i16")]
 pub struct Priority(i16);
 
@@ -160,7 +161,7 @@ pub struct NewJob {
 }
 
 /// What enqueueing one job came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Enqueued {
     pub id: JobId,
     pub state: JobState,
@@ -282,7 +283,7 @@ pub struct Settled {
 }
 
 /// A job as an operator sees it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct JobView {
     pub id: JobId,
     pub business_id: BusinessId,
@@ -303,7 +304,7 @@ pub struct JobView {
 }
 
 /// An attempt that failed, as an operator sees it. (One that succeeded is the job's own row in the history.)
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AttemptView {
     /// Counts from 1.
     pub attempt: u16,
@@ -313,7 +314,7 @@ pub struct AttemptView {
     pub instance: InstanceId,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LastError {
     pub code: String,
     pub message: String,

@@ -4,12 +4,13 @@ use super::text::clean;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::fmt;
+use utoipa::ToSchema;
 
 /// A version of a schema: the number at the start of a migration's file name; 0 is an empty database.
 pub type Version = i64;
 
 /// Whose migrations. Each set has versions and a history of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MigrationSet {
     /// Ours; in the binary.
@@ -110,7 +111,7 @@ impl fmt::Display for MigrationFailure {
 }
 
 /// A session of the database that holds something another one wants, as `pg_stat_activity` tells it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LockHolder {
     pub pid: i32,
     /// `application_name`; a migrator's is `callspool-migrator/<instance>`.
@@ -163,7 +164,7 @@ pub struct MigrationProgress {
 }
 
 /// The schema of the database beside the one that this binary was built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SchemaVersions {
     /// The newest version applied.
     pub have: Version,
@@ -196,7 +197,7 @@ impl fmt::Display for SchemaVersions {
 }
 
 /// How the last try of a migration failed; kept until it is applied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FailedMigration {
     pub set: MigrationSet,
     pub version: Version,
@@ -213,7 +214,7 @@ impl fmt::Display for FailedMigration {
 }
 
 /// One migration, as `migrate status` and `migrate plan` show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MigrationRecord {
     pub set: MigrationSet,
     pub version: Version,
@@ -231,7 +232,7 @@ pub struct MigrationRecord {
     pub no_transaction: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MigrationState {
     Applied,

@@ -16,6 +16,7 @@ pub mod failure;
 pub mod faults;
 pub mod ids;
 pub mod job;
+pub mod json_fields;
 pub mod lease;
 pub mod migration;
 pub mod migration_header;

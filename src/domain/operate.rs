@@ -7,6 +7,7 @@ use super::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
+use utoipa::ToSchema;
 
 /// Jobs that one call changes.
 pub const BATCH: usize = 1_000;
@@ -33,7 +34,7 @@ impl fmt::Display for Operator {
 }
 
 /// What became of one job of those that were to be cancelled or tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Cancel: it is over.
@@ -111,14 +112,14 @@ impl FromStr for Outcome {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct JobOutcome {
     pub id: JobId,
     pub outcome: Outcome,
 }
 
 /// Something that an operator did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct OperatorAction {
     pub at: DateTime<Utc>,
     pub operator: String,

@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use utoipa::ToSchema;
 
 /// Upper bounds of the classes in which the times from enqueue to file are counted, in milliseconds; what is longer goes
 /// into one more.
@@ -18,7 +19,7 @@ pub const LATENCY_BOUNDS_MS: [u64; 17] = [
     86_400_000,
 ];
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Overview {
     /// When the queue was last looked at; `None`: never yet.
     pub at: Option<DateTime<Utc>>,
@@ -36,7 +37,7 @@ pub struct Overview {
 }
 
 /// Ready jobs that were not picked for a while, for one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Stall {
     pub reason: Reason,
     pub since: DateTime<Utc>,
@@ -74,7 +75,7 @@ pub enum StallChange {
 }
 
 /// Ten seconds of the fleet.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct PulsePoint {
     /// Their beginning.
     pub at: DateTime<Utc>,

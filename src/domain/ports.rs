@@ -28,6 +28,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Range, pin::Pin, time::Duration};
+use utoipa::ToSchema;
 
 /// The database did not do what was asked. The text is clean: no address, no credentials, no row's content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -169,7 +170,7 @@ pub struct HeldLease {
 }
 
 /// A process as the fleet sees it. `actors` is what `status` shows of its tree.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct InstanceInfo {
     pub instance: InstanceId,
     pub host: String,
@@ -181,7 +182,7 @@ pub struct InstanceInfo {
     pub actors: Vec<ActorInfo>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ActorInfo {
     pub actor: String,
     pub generation: u64,
@@ -382,7 +383,7 @@ pub trait Clock: Send + Sync {
 }
 
 /// What `status` prints.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct FleetStatus {
     pub instances: Vec<InstanceStatus>,
     pub slots_in_use: i64,
@@ -396,7 +397,7 @@ pub struct FleetStatus {
     pub backfills: Vec<BackfillStatus>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct InstanceStatus {
     #[serde(flatten)]
     pub info: InstanceInfo,
@@ -406,7 +407,7 @@ pub struct InstanceStatus {
 }
 
 /// Jobs by state, from kept counters: never counted over the backlog.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Backlog {
     pub ready: i64,
     pub scheduled: i64,

@@ -10,6 +10,7 @@ use super::{
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use utoipa::ToSchema;
 
 /// Which recording is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct RecordingFilter {
 }
 
 /// A stored recording, as whoever plays it sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RecordingView {
     pub business_id: BusinessId,
     pub call_sid: CallSid,

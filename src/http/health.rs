@@ -2,14 +2,28 @@
 
 use super::HttpDeps;
 use actix_web::{HttpResponse, http::header, web};
-use serde_json::json;
+use serde::Serialize;
 use std::{sync::Arc, time::Duration};
+use utoipa::ToSchema;
 
 /// Longest wait for the database's answer; orchestrators give a probe a second or so.
 const PATIENCE: Duration = Duration::from_millis(900);
 
+#[derive(Serialize, ToSchema)]
+pub(super) struct Alive {
+    status: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ready {
+    /// `ready` or `not_ready`.
+    status: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
+}
+
 pub async fn alive() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "status": "alive" }))
+    HttpResponse::Ok().json(Alive { status: "alive" })
 }
 
 pub async fn ready(deps: web::Data<HttpDeps>) -> HttpResponse {
@@ -20,10 +34,10 @@ pub async fn ready(deps: web::Data<HttpDeps>) -> HttpResponse {
         reasons.push("the database does not answer".to_owned());
     }
     if reasons.is_empty() {
-        HttpResponse::Ok().json(json!({ "status": "ready" }))
+        HttpResponse::Ok().json(Ready { status: "ready", reasons })
     } else {
         let retry_after = (header::RETRY_AFTER, "1");
-        let body = json!({ "status": "not_ready", "reasons": reasons });
+        let body = Ready { status: "not_ready", reasons };
         HttpResponse::ServiceUnavailable().insert_header(retry_after).json(body)
     }
 }

@@ -1,13 +1,21 @@
-//! `POST /v1/jobs` and `GET /v1/jobs/{id}`.
+//! `/v1/jobs`: enqueue one, list them, look at one.
 
-use super::{HttpDeps, body, problem::Problem};
+use super::{
+    HttpDeps, body,
+    operation::JSON,
+    params::{self, Query},
+    problem::Problem,
+};
 use crate::domain::{
     access::Scope,
-    enqueue_request::{EnqueueRequest, FieldFault},
-    ids::JobId,
+    enqueue_request::EnqueueRequest,
+    ids::{CallSid, JobId},
+    job::{AttemptView, JobFilter, JobView},
 };
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// Enqueues one recording: 202 with `{id, state, deduplicated}` after the commit.
 pub async fn enqueue(
@@ -16,11 +24,37 @@ pub async fn enqueue(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     deps.authorize(&request, Scope::Enqueue)?;
-    let body = body::read(&request, payload, &["application/json"], deps.body_limit).await?;
+    params::none(&request)?;
+    let body = body::read(&request, payload, &[JSON], deps.body_limit).await?;
     let job = EnqueueRequest::job_from_json(&body, &deps.provider_base, deps.sid_form).map_err(Problem::invalid)?;
     let enqueued = deps.enqueue(job).await?;
     let location = (header::LOCATION, format!("/v1/jobs/{}", enqueued.id));
     Ok(HttpResponse::Accepted().insert_header(location).json(enqueued))
+}
+
+/// A page of jobs, newest first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct JobsPage {
+    jobs: Vec<JobView>,
+    /// `after` of the next page; null on the last.
+    next: Option<JobId>,
+}
+
+pub async fn list(deps: web::Data<HttpDeps>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    deps.authorize(&request, Scope::Read)?;
+    let mut query = Query::of(&request);
+    let filter = JobFilter {
+        state: query.take("state"),
+        business_id: query.take("business_id"),
+        call_sid: query.take_with("call_sid", |text| CallSid::parse(text, deps.sid_form)),
+        limit: query.limit(),
+        after: query.job("after"),
+    };
+    query.end()?;
+    let (jobs, full) = (Arc::clone(&deps.jobs), usize::from(filter.limit));
+    let jobs = deps.on_io(async move { jobs.jobs(&filter).await }).await?;
+    let next = jobs.last().map(|job| job.id).filter(|_| jobs.len() == full);
+    Ok(HttpResponse::Ok().json(JobsPage { jobs, next }))
 }
 
 /// One job, live or finished.
@@ -30,12 +64,51 @@ pub async fn show(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     deps.authorize(&request, Scope::Read)?;
-    let id: i64 = id.parse().map_err(|_| {
-        Problem::invalid(vec![FieldFault::new("id", "id must be the whole number that enqueueing answered")])
-    })?;
+    params::none(&request)?;
+    let id = params::job_id(&id)?;
+    Ok(HttpResponse::Ok().json(job(&deps, id).await?))
+}
+
+/// The attempts of one job that failed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Attempts {
+    /// In their order.
+    attempts: Vec<AttemptView>,
+}
+
+pub async fn attempts(
+    deps: web::Data<HttpDeps>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    deps.authorize(&request, Scope::Read)?;
+    params::none(&request)?;
+    let id = params::job_id(&id)?;
+    job(&deps, id).await?;
     let jobs = Arc::clone(&deps.jobs);
-    match deps.on_io(async move { jobs.job(JobId(id)).await }).await? {
-        Some(job) => Ok(HttpResponse::Ok().json(job)),
-        None => Err(Problem::not_found(format!("there is no job {id}; finished jobs are kept for a time only"))),
-    }
+    let attempts = deps.on_io(async move { jobs.attempts(id).await }).await?;
+    Ok(HttpResponse::Ok().json(Attempts { attempts }))
+}
+
+/// Why a job does not run now, and what to do about it.
+pub async fn explain(
+    deps: web::Data<HttpDeps>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    deps.authorize(&request, Scope::Read)?;
+    params::none(&request)?;
+    let id = params::job_id(&id)?;
+    let operations = Arc::clone(&deps.operations);
+    let explanation = deps.on_io(async move { operations.explain(id).await }).await?;
+    Ok(HttpResponse::Ok().json(explanation.ok_or_else(|| no_such_job(id))?))
+}
+
+async fn job(deps: &HttpDeps, id: JobId) -> Result<JobView, Problem> {
+    let jobs = Arc::clone(&deps.jobs);
+    deps.on_io(async move { jobs.job(id).await }).await?.ok_or_else(|| no_such_job(id))
+}
+
+pub(super) fn no_such_job(id: JobId) -> Problem {
+    Problem::not_found(format!("there is no job {id}; finished jobs are kept for a time only"))
 }

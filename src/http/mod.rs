@@ -4,14 +4,17 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `actor` | the server as a child of the tree |
-//! | `server` | which routes there are, for which roles |
+//! | `routes` | which routes there are, for which roles, and what each takes and answers |
+//! | `operation`, `openapi` | from that table: the router, and `/openapi.json` |
+//! | `server` | the server around it |
 //! | `webhooks`, `signature` | Twilio's callback, and the proof that it is Twilio's |
-//! | `jobs`, `recordings` | the API: jobs, and what is stored of a call with its media |
+//! | `jobs`, `operate`, `businesses`, `fleet` | the API |
+//! | `recordings` | what is stored of a call, with its media |
 //! | `access`, `limits` | who may use it, and how often |
 //! | `dashboard` | the pages at `/`, and their stream |
 //! | `health` | `/healthz`, `/readyz` |
 //! | `metrics` | `/metrics` |
-//! | `body`, `problem` | bounded bodies, errors |
+//! | `body`, `params`, `problem` | bounded bodies, parameters, errors |
 //!
 //! Handlers run on the server's own threads, whose runtimes come and go; the ports are asked on the I/O runtime
 //! ([`HttpDeps::on_io`]), where their connections live.
@@ -19,13 +22,20 @@
 mod access;
 mod actor;
 mod body;
+mod businesses;
 mod dashboard;
+mod fleet;
 mod health;
 mod jobs;
 mod limits;
 mod metrics;
+mod openapi;
+mod operate;
+mod operation;
+mod params;
 mod problem;
 mod recordings;
+mod routes;
 mod server;
 mod signature;
 mod webhooks;
@@ -35,6 +45,7 @@ pub use actor::{HttpActor, Socket};
 pub use dashboard::Live;
 pub use limits::Limits;
 pub use metrics::MetricsDesk;
+pub use openapi::openapi_document;
 pub use signature::sign;
 
 use crate::{
@@ -43,7 +54,7 @@ use crate::{
         ids::{AccountSid, SidForm},
         job::{Enqueued, NewJob},
         observation::{Observation, Observer},
-        ports::{JobBook, Operations, RecordingBook, Storage, StoreError, StoreResult},
+        ports::{FleetView, Gate, JobBook, Operations, RecordingBook, Storage, StoreError, StoreResult},
         recording_url::ProviderBase,
     },
 };
@@ -59,6 +70,8 @@ use url::Url;
 pub struct HttpDeps {
     pub jobs: Arc<dyn JobBook>,
     pub operations: Arc<dyn Operations>,
+    pub fleet: Arc<dyn FleetView>,
+    pub gate: Arc<dyn Gate>,
     pub recordings: Arc<dyn RecordingBook>,
     pub storage: Arc<dyn Storage>,
     pub io: Handle,
@@ -100,13 +113,10 @@ pub struct WebhookConfig {
 impl HttpDeps {
     /// Asks a port on the I/O runtime, and gives up after a time: then, as when the caller hangs up, nobody works on an
     /// answer that nobody waits for. A panic there is this request's, not the server's.
-    async fn on_io<T: Send + 'static, E: Send + 'static>(
+    async fn on_io<T: Send + 'static>(
         &self,
-        call: impl Future<Output = Result<T, E>> + Send + 'static,
-    ) -> Result<T, Problem>
-    where
-        Problem: for<'e> From<&'e E>,
-    {
+        call: impl Future<Output = StoreResult<T>> + Send + 'static,
+    ) -> Result<T, Problem> {
         let call = AbortOnDropHandle::new(self.io.spawn(call));
         self.in_time(async { call.await.map(|answer| answer.map_err(|error| Problem::from(&error))) }).await
     }

@@ -16,25 +16,30 @@ use actix_web::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::{fmt, time::Duration};
+use utoipa::ToSchema;
 
-#[derive(Debug, Clone, Serialize)]
+/// What is the matter, as `application/problem+json`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
     /// The same for every problem with this `code`.
     title: &'static str,
     #[serde(serialize_with = "as_number")]
+    #[schema(value_type = u16)]
     status: StatusCode,
+    /// What a program looks at; it does not change.
     code: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
     /// What a program may want to know beyond that (RFC 9457, section 3.2: extension members), such as `errors`.
     #[serde(flatten)]
+    #[schema(ignore)]
     members: Box<Map<String, Value>>,
     /// For `Allow`, which goes with every 405.
     #[serde(skip)]
-    allow: Option<&'static str>,
+    allow: Option<Box<str>>,
     /// For `Retry-After`, in seconds.
     #[serde(skip)]
-    retry_after: Option<u64>,
+    retry_after: Option<u32>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -80,11 +85,15 @@ impl Problem {
         Self::forbidden("scope", format!("the token lacks the scope {missing}"))
     }
 
-    pub fn rate_limited(seconds: u64) -> Self {
+    pub fn rate_limited(seconds: u32) -> Self {
         let detail = format!("come again in {seconds} s");
         let title = "Too many requests";
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", title, detail);
         Self { retry_after: Some(seconds), ..problem }
+    }
+
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, "The job is not in a state for this", detail)
     }
 
     pub fn not_found(detail: impl Into<String>) -> Self {
@@ -132,11 +141,11 @@ impl Problem {
         Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "out_of_range", title, format!("there are {size} bytes"))
     }
 
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: String) -> Self {
         let title = "This route has no such method";
         let problem =
             Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title, format!("use {allow}"));
-        Self { allow: Some(allow), ..problem }
+        Self { allow: Some(allow.into()), ..problem }
     }
 
     pub fn too_large(limit: usize) -> Self {
@@ -231,8 +240,8 @@ impl ResponseError for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"callspool\""));
         }
-        if let Some(allow) = self.allow {
-            response.insert_header((header::ALLOW, allow));
+        if let Some(allow) = &self.allow {
+            response.insert_header((header::ALLOW, &**allow));
         }
         response.insert_header((header::CONTENT_TYPE, "application/problem+json")).json(self)
     }

@@ -1,21 +1,22 @@
-//! Which routes there are, for which roles.
+//! The server around the routes.
 
 use super::{
-    HttpDeps,
-    access::session,
-    dashboard::{events, pages},
-    health, jobs, limits, metrics,
+    HttpDeps, limits,
+    openapi::Document,
+    operation::{Operation, name_of},
     problem::Problem,
-    recordings, webhooks,
+    routes,
 };
 use actix_web::{
     App, HttpServer,
     dev::Server,
     guard,
+    http::Method,
     middleware::{DefaultHeaders, from_fn},
     web,
 };
 use std::{io, net::TcpListener, time::Duration};
+use utoipa::openapi::HttpMethod;
 
 /// Longest wait for a request's headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
@@ -26,6 +27,7 @@ const NO_ROUTE: &str = "there is no such route";
 /// A server on `listener` that runs when it is polled. It handles no signals: the process's drain is ours.
 pub fn serve(deps: HttpDeps, listener: TcpListener) -> io::Result<Server> {
     let workers = deps.workers;
+    let document = web::Data::new(Document::new(routes::served(&deps)));
     let app = move || {
         let deps = deps.clone();
         App::new()
@@ -34,7 +36,8 @@ pub fn serve(deps: HttpDeps, listener: TcpListener) -> io::Result<Server> {
                 DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")).add(("Cache-Control", "no-store")),
             )
             .app_data(web::Data::new(deps.clone()))
-            .configure(|config| routes(config, &deps))
+            .app_data(document.clone())
+            .configure(|config| configure(config, &routes::served(&deps)))
             .default_service(web::to(|| async { Err::<&str, _>(Problem::not_found(NO_ROUTE)) }))
     };
     let server = HttpServer::new(app)
@@ -46,38 +49,36 @@ pub fn serve(deps: HttpDeps, listener: TcpListener) -> io::Result<Server> {
     Ok(server.run())
 }
 
-fn routes(config: &mut web::ServiceConfig, deps: &HttpDeps) {
-    let mut get = |path: &str, route: fn() -> actix_web::Route| {
-        // A HEAD is answered like a GET; the server leaves the body away.
-        let resource = web::resource(path).route(route().guard(guard::Any(guard::Get()).or(guard::Head())));
-        config.service(resource.default_service(other_methods("GET, HEAD")));
-    };
-    get("/healthz", || web::route().to(health::alive));
-    get("/readyz", || web::route().to(health::ready));
-    get("/metrics", || web::route().to(metrics::page));
-    if deps.api {
-        get("/", || web::route().to(pages::index));
-        get("/assets/{name}", || web::route().to(pages::asset));
-        get("/v1/events", || web::route().to(events::events));
-        get("/v1/jobs/{id}", || web::route().to(jobs::show));
-        get("/v1/recordings/{call_sid}", || web::route().to(recordings::show));
-        get("/v1/recordings/{call_sid}/media", || web::route().to(recordings::media));
-        let session = web::resource("/session")
-            .route(web::post().to(session::log_in))
-            .route(web::delete().to(session::log_out))
-            .route(web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(session::show));
-        config.service(session.default_service(other_methods("GET, HEAD, POST, DELETE")));
-        config.service(
-            web::resource("/v1/jobs").route(web::post().to(jobs::enqueue)).default_service(other_methods("POST")),
-        );
+/// One resource for each path, in the order of the table: where a path fits two, the first counts.
+fn configure(config: &mut web::ServiceConfig, operations: &[Operation]) {
+    let mut paths: Vec<&str> = Vec::new();
+    for operation in operations {
+        if !paths.contains(&operation.path) {
+            paths.push(operation.path);
+        }
     }
-    if deps.webhooks {
-        let resource = web::resource("/webhooks/twilio/recording").route(web::post().to(webhooks::recording));
-        config.service(resource.default_service(other_methods("POST")));
+    for path in paths {
+        let (mut resource, mut allowed) = (web::resource(path), Vec::new());
+        for operation in operations.iter().filter(|operation| operation.path == path) {
+            let route = (operation.route)();
+            let name = name_of(&operation.method).to_ascii_uppercase();
+            // A HEAD is answered like a GET; the server leaves the body away.
+            resource = resource.route(match operation.method {
+                HttpMethod::Get => route.guard(guard::Any(guard::Get()).or(guard::Head())),
+                _ => route.method(Method::from_bytes(name.as_bytes()).unwrap_or_default()),
+            });
+            allowed.extend((name == "GET").then(|| "HEAD".to_owned()));
+            allowed.push(name);
+        }
+        allowed.sort_unstable();
+        config.service(resource.default_service(other_methods(allowed.join(", "))));
     }
 }
 
 /// 405 for every method but those that `allow` names.
-fn other_methods(allow: &'static str) -> actix_web::Route {
-    web::to(move || async move { Err::<&str, _>(Problem::method_not_allowed(allow)) })
+fn other_methods(allow: String) -> actix_web::Route {
+    web::to(move || {
+        let problem = Problem::method_not_allowed(allow.clone());
+        async { Err::<&str, _>(problem) }
+    })
 }

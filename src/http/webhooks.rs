@@ -4,6 +4,7 @@
 
 use super::{
     HttpDeps, body,
+    operation::FORM,
     problem::Problem,
     signature::{is_right, spellings},
 };
@@ -14,7 +15,17 @@ use crate::domain::{
 use actix_web::{HttpRequest, HttpResponse, web};
 use url::form_urlencoded;
 
-const FORM: &str = "application/x-www-form-urlencoded";
+/// The fields of the form that are looked at; Twilio sends more.
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "PascalCase")]
+#[expect(dead_code, reason = "stands for its schema")]
+pub(super) struct Callback {
+    account_sid: Option<String>,
+    call_sid: String,
+    recording_sid: Option<String>,
+    recording_url: String,
+    recording_status: Option<String>,
+}
 
 type Fields = Vec<(String, String)>;
 

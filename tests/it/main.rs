@@ -6,8 +6,13 @@ mod support;
 
 mod api;
 mod api_access;
+mod api_businesses;
+mod api_fleet;
 mod api_limits;
+mod api_list;
 mod api_login;
+mod api_openapi;
+mod api_operate;
 mod api_outage;
 mod architecture;
 mod backfill_faults;

@@ -24,6 +24,7 @@ use super::{ids::InstanceId, text::clean};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::{fmt, str::FromStr, time::Duration};
+use utoipa::ToSchema;
 
 /// The file's name without its ending: 1 to 63 lower-case letters, digits, `_` and `-`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +86,7 @@ impl BackfillKind {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BackfillState {
     /// Its turn has not come.
@@ -196,7 +197,7 @@ impl BackfillTrouble {
 }
 
 /// What `status` shows of one backfill.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct BackfillStatus {
     pub name: String,
     pub state: BackfillState,

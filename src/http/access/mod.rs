@@ -19,9 +19,10 @@ use super::{HttpDeps, problem::Problem};
 use crate::domain::access::{LOOPBACK_NAME, Scope};
 use actix_web::{HttpRequest, http::Method};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Caller {
     /// The token's name, or `loopback`: for the log and the history of what was changed.
     pub(super) name: String,

@@ -3,7 +3,11 @@
 use super::{Caller, cookie, origin};
 use crate::{
     domain::enqueue_request::FieldFault,
-    http::{HttpDeps, body, problem::Problem},
+    http::{
+        HttpDeps, body,
+        operation::{FORM, JSON},
+        problem::Problem,
+    },
 };
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::header, web};
 use secrecy::{ExposeSecret, SecretString};
@@ -13,17 +17,16 @@ use std::{
     time::Duration,
 };
 use url::form_urlencoded;
+use utoipa::ToSchema;
 
-const JSON: &str = "application/json";
-const FORM: &str = "application/x-www-form-urlencoded";
 /// Largest body of a login, in bytes.
 const LIMIT: usize = 8 * 1024;
 /// How long a wrong token waits for its answer.
 const REFUSED_AFTER: Duration = Duration::from_millis(300);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Login {
+pub(in crate::http) struct Login {
     token: String,
 }
 

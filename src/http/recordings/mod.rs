@@ -25,10 +25,11 @@ use crate::domain::{
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The recording, and what else the call has.
-#[derive(Serialize)]
-struct Shown {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Shown {
     #[serde(flatten)]
     recording: Box<RecordingView>,
     others: Vec<RecordingSid>,

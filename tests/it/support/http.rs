@@ -4,6 +4,7 @@ use super::process::{ACCOUNT_SID, AUTH_TOKEN, Process};
 use callspool::http::sign;
 use secrecy::SecretString;
 use serde_json::Value;
+use std::sync::LazyLock;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -157,5 +158,38 @@ pub async fn ask(process: &Process, line: &str, headers: &str, body: &[u8]) -> R
         &url["http://".len()..],
         body.len()
     );
-    raw(process, &[head.as_bytes(), body].concat()).await
+    let answer = raw(process, &[head.as_bytes(), body].concat()).await;
+    let (method, target) = line.split_once(' ').unwrap();
+    assert_described(method, target, answer.status);
+    answer
+}
+
+/// With `Authorization: Bearer`, and JSON in and out.
+pub async fn ask_json(process: &Process, line: &str, token: &str, body: &Value) -> RawAnswer {
+    let authorization = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    ask(process, line, &format!("{authorization}Content-Type: application/json\r\n"), body.as_bytes()).await
+}
+
+pub static OPENAPI: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(&callspool::http::openapi_document()).unwrap());
+
+/// Every status that a route answers is in its description.
+fn assert_described(method: &str, target: &str, status: u16) {
+    let path = target.split('?').next().unwrap();
+    let fits = |template: &str| {
+        let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+        template.len() == path.len()
+            && template.iter().zip(&path).all(|(part, given)| part == given || part.starts_with('{'))
+    };
+    let paths = OPENAPI["paths"].as_object().unwrap();
+    let described =
+        paths.get(path).or_else(|| paths.iter().find(|(template, _)| fits(template)).map(|(_, item)| item));
+    let Some(operation) = described.and_then(|item| item.get(method.to_lowercase().replace("head", "get"))) else {
+        assert!([404, 405].contains(&status), "{method} {path}: {status}, and it is not described");
+        return;
+    };
+    // A process without the role has no such route.
+    let has = |status: u16| operation["responses"].get(status.to_string()).is_some();
+    assert!(has(status) || status == 404, "{method} {path}: {status} is not described");
 }
