@@ -1,6 +1,6 @@
 //! Migrating without anything else: what `callspool migrate` needs beyond the store.
 
-use super::Session;
+use super::{Bars, Session};
 use crate::{
     actors::{
         migration::{MigrationActor, MigrationDeps},
@@ -10,13 +10,16 @@ use crate::{
     adapters::clock::SystemClock,
     domain::{
         faults::Faults,
-        migration::{LockTry, MigrationFailure, MigrationOutcome, MigrationSet, SchemaVersions, Version},
+        migration::{
+            LockTry, MigrationFailure, MigrationOutcome, MigrationSet, MigrationState, SchemaVersions, Version,
+        },
         observation::Unobserved,
         ports::{BellEar, Gate},
     },
 };
 use actix_rt::System;
 use anyhow::Context;
+use indicatif::ProgressBar;
 use std::{
     sync::{Arc, mpsc},
     thread,
@@ -43,6 +46,8 @@ pub fn migrate(session: &Session) -> anyhow::Result<MigrationOutcome> {
         obstacle: Obstacle::default(),
         observer: Arc::new(Unobserved),
     };
+    let seen = session.bars.are_seen();
+    let watch = seen.then(|| session.io.spawn(show_progress(session.store.clone(), session.bars.clone())));
     let (policy, io) = (super::tree::restart_policy(&session.settings), session.io.clone());
     // The thread and its System go with the process: nothing is under way when the outcome is there.
     thread::Builder::new().name("callspool-control".to_owned()).spawn(move || {
@@ -61,7 +66,48 @@ pub fn migrate(session: &Session) -> anyhow::Result<MigrationOutcome> {
         });
         system.run()
     })?;
-    reported.recv().context("the migration actor ended without an outcome")
+    let outcome = reported.recv().context("the migration actor ended without an outcome");
+    if let Some(watch) = watch {
+        watch.abort();
+        // Its end takes the bar away.
+        let _ = session.io.block_on(watch);
+    }
+    outcome
+}
+
+/// Shows how many migrations are done of those that were pending, and since when the next one is.
+async fn show_progress(gate: impl Gate, bars: Bars) {
+    /// Dropped with the task, whenever that is.
+    struct Shown(Option<(ProgressBar, MigrationSet, Version)>);
+    impl Drop for Shown {
+        fn drop(&mut self) {
+            if let Some((bar, ..)) = &self.0 {
+                bar.finish_and_clear();
+            }
+        }
+    }
+    let mut shown = Shown(None);
+    loop {
+        // What cannot be seen now is tried again: whether migrating works is not found out here.
+        let records = gate.records().await.unwrap_or_default();
+        let pending = || records.iter().filter(|record| record.state == MigrationState::Pending);
+        if let Some(next) = pending().next() {
+            let left = pending().count() as u64;
+            let now = (next.set, next.version);
+            let (bar, set, version) = shown.0.get_or_insert_with(|| {
+                let bar = bars.count(left, "migrations");
+                bar.enable_steady_tick(TRY_EVERY / 4);
+                (bar, next.set, 0)
+            });
+            if (*set, *version) != now {
+                (*set, *version) = now;
+                bar.set_position(bar.length().unwrap_or(left).saturating_sub(left));
+                bar.set_message(format!("{} {}: {}", next.set, next.version, next.description));
+                bar.reset_elapsed();
+            }
+        }
+        tokio::time::sleep(TRY_EVERY / 4).await;
+    }
 }
 
 /// Waits until the schema fits this binary; `None`: not within `limit`.

@@ -5,15 +5,21 @@
 //! | `tree` | which part gets which |
 //! | `drain` | signals, and the watchdog behind a drain |
 //! | `session` | a command's way to the database, embedded or not |
+//! | `advice` | errors of commands, with what to do next |
+//! | `bars` | progress bars of commands |
 //! | `migrate` | migrating without anything else |
 //! | `demo` | the demo: a provider that misbehaves in front of an ordinary process |
 
+mod advice;
+mod bars;
 mod demo;
 mod drain;
 mod migrate;
 mod session;
 mod tree;
 
+pub use advice::{OrNext, about_database, advised, next_step};
+pub use bars::Bars;
 pub use demo::{DemoOptions, demo};
 pub use drain::Signals;
 pub use migrate::{baseline, migrate, wait_for_schema};
@@ -182,7 +188,9 @@ pub fn start(settings: Settings, io: &Handle, lost_lines: LostLines) -> anyhow::
     // Bound here and not in the actor: an address that is taken is an error of the start, and a restart of the actor
     // refuses no connection.
     let listener =
-        TcpListener::bind(bind).with_context(|| format!("CALLSPOOL_HTTP_BIND {bind} cannot be bound"))?;
+        TcpListener::bind(bind)
+            .with_context(|| format!("CALLSPOOL_HTTP_BIND {bind} cannot be bound"))
+            .or_next(|| "end what listens there, or name another address; port 0 picks a free one".to_owned())?;
     let address = listener.local_addr().context("the bound address cannot be read")?;
     let (shutdown, (said, end)) = (CancellationToken::new(), mpsc::channel());
     let ends = Ends { end: said, said: CancellationToken::new() };

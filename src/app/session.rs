@@ -1,6 +1,10 @@
 //! A command's way to the database: the runtime, the store, and warnings on the standard error.
 
-use super::{io_runtime, store};
+use super::{
+    advice::{OrNext, about_database, advised},
+    bars::Bars,
+    io_runtime, store,
+};
 use crate::{
     adapters::embedded_postgres::EmbeddedPostgres,
     domain::{ids::InstanceId, migration::SchemaVersions, ports::Gate},
@@ -8,7 +12,7 @@ use crate::{
     store::Store,
     telemetry,
 };
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow};
 use secrecy::SecretString;
 use tokio::runtime::Handle;
 use tracing::Level;
@@ -17,12 +21,16 @@ pub struct Session {
     pub settings: Settings,
     pub store: Store,
     pub io: Handle,
+    /// Warnings on the standard error go between them.
+    pub bars: Bars,
 }
 
 impl Session {
     /// The schema as it stands; the first question that the database is asked.
     fn versions(&self) -> anyhow::Result<SchemaVersions> {
-        self.io.block_on(self.store.versions()).context("the database of DATABASE_URL cannot be used")
+        let versions = self.io.block_on(self.store.versions());
+        let next = versions.as_ref().err().map(about_database).unwrap_or_default();
+        versions.context("the database of DATABASE_URL cannot be used").or_next(|| next)
     }
 }
 
@@ -47,7 +55,13 @@ pub fn with_schema<T>(
     with_session(settings, Level::WARN, |session| {
         let versions = session.versions()?;
         let schema = &session.settings.database.schema;
-        ensure!(versions.fits(), "{schema}: {versions}; `callspool migrate run` brings it there");
+        if !versions.fits() {
+            let next = match versions.incompatible {
+                Some(_) => "use the callspool of the release that the fleet runs",
+                None => "`callspool migrate run` brings it there",
+            };
+            return Err(advised(anyhow!("{versions} (DATABASE_SCHEMA={schema})"), next.to_owned()));
+        }
         command(session)
     })
 }
@@ -57,11 +71,12 @@ fn with_session<T>(
     log: Level,
     command: impl FnOnce(&Session) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    telemetry::init_for_command(log);
+    let bars = Bars::new();
+    telemetry::init_for_command(log, bars.clone().writer());
     let io = io_runtime()?;
     let embedded = embedded_database(&mut settings, &io)?;
     let done = io.block_on(async { store(&settings, InstanceId::generate()) }).and_then(|store| {
-        let session = Session { settings, store, io: io.clone() };
+        let session = Session { settings, store, io: io.clone(), bars };
         let done = command(&session);
         io.block_on(session.store.close());
         done

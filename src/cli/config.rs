@@ -3,6 +3,7 @@
 use super::{
     exit::Exit,
     output::{self, Format, or_dash},
+    table::{Column, Table},
 };
 use crate::settings::Effective;
 use clap::Subcommand;
@@ -20,15 +21,11 @@ pub fn config(command: &ConfigCommand, effective: &Effective) -> anyhow::Result<
     match command {
         ConfigCommand::Show(Format { json: true }) => output::json(effective)?,
         ConfigCommand::Show(Format { json: false }) => {
-            let mut table = output::table(&["KEY", "VALUE", "FROM"]);
+            let mut table = Table::new([Column::whole("KEY"), Column::text("VALUE"), Column::text("FROM")]);
             for value in effective {
-                table.add_row([
-                    value.key.to_owned(),
-                    or_dash(value.value.as_ref()),
-                    or_dash(value.origin.as_ref()),
-                ]);
+                table.row([value.key.to_owned(), or_dash(value.value.as_ref()), or_dash(value.origin.as_ref())]);
             }
-            output::line(&table.trim_fmt())?;
+            table.print()?;
         }
         ConfigCommand::Check => output::line("the configuration can be used")?,
     }

@@ -3,19 +3,19 @@
 
 use super::{
     exit::Exit,
+    input,
     output::{self, Format},
 };
 use crate::{
-    app::{Session, with_schema},
+    app::{Session, about_database, advised, with_schema},
     settings::{Settings, TwilioSettings},
     store::{EnqueueRequest, Enqueued, JobBook, NewJob, ProviderBase},
 };
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use clap::Args;
 use std::{
-    fs::File,
-    io::{self, BufRead, BufReader},
-    path::PathBuf,
+    io::{self, BufRead},
+    path::{Path, PathBuf},
 };
 
 /// Jobs that one transaction takes.
@@ -25,19 +25,23 @@ const FAULTS_SHOWN: usize = 50;
 
 #[derive(Debug, Args)]
 pub struct EnqueueArgs {
-    #[arg(long, required_unless_present = "file")]
+    /// Whose recording it is
+    #[arg(long, value_name = "N", required_unless_present = "file")]
     business_id: Option<i64>,
-    #[arg(long, required_unless_present = "file")]
+    /// The call that was recorded: CA…
+    #[arg(long, value_name = "SID", required_unless_present = "file")]
     call_sid: Option<String>,
     /// Absolute, or a path at the provider's base
-    #[arg(long, required_unless_present = "file")]
+    #[arg(long, value_name = "URL", required_unless_present = "file")]
     recording_url: Option<String>,
-    #[arg(long)]
+    /// RE…, where the URL does not say it
+    #[arg(long, value_name = "SID")]
     recording_sid: Option<String>,
+    /// What is to be done with it: `download_only`
     #[arg(long, value_name = "TYPE")]
     job_type: Option<String>,
     /// 0 (runs first) to 9
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     priority: Option<i16>,
     /// Not before this time, as RFC 3339
     #[arg(long, value_name = "TIME")]
@@ -73,6 +77,7 @@ pub fn enqueue(args: &EnqueueArgs, settings: Settings) -> anyhow::Result<Exit> {
                 output::complain(&format!("… and {} more", faults.len() - FAULTS_SHOWN));
             }
             output::complain("nothing was enqueued");
+            output::next("correct what is named above, and give all of it again");
             Ok(Exit::Usage)
         }
     }
@@ -80,12 +85,15 @@ pub fn enqueue(args: &EnqueueArgs, settings: Settings) -> anyhow::Result<Exit> {
 
 fn enqueue_all(jobs: &[NewJob], format: Format, session: &Session) -> anyhow::Result<Exit> {
     let (mut enqueued, mut printed, mut failed) = (0, Ok(()), None);
+    let bar = session.bars.count(jobs.len() as u64, "jobs enqueued");
     for batch in jobs.chunks(BATCH) {
         match session.io.block_on(session.store.enqueue(batch)) {
             Ok(answers) => {
                 enqueued += answers.len();
                 // A reader that has gone away ends the printing, not the enqueueing.
-                printed = printed.and_then(|()| answers.iter().try_for_each(|answer| print(answer, format)));
+                let all = || answers.iter().try_for_each(|answer| print(answer, format));
+                printed = printed.and_then(|()| session.bars.apart(all));
+                bar.inc(answers.len() as u64);
             }
             Err(error) => {
                 failed = Some(error);
@@ -93,12 +101,12 @@ fn enqueue_all(jobs: &[NewJob], format: Format, session: &Session) -> anyhow::Re
             }
         }
     }
+    bar.finish_and_clear();
     let rung = if enqueued > 0 { session.io.block_on(session.store.ring()) } else { Ok(()) };
     if let Some(error) = failed {
-        let total = jobs.len();
-        bail!(
-            "{enqueued} of {total} jobs are enqueued, then: {error}; the same may be given again, nothing is enqueued twice"
-        );
+        let said = anyhow!("{enqueued} of {} jobs are enqueued, then: {error}", jobs.len());
+        let next = format!("{}; give the same again then, nothing is enqueued twice", about_database(&error));
+        return Err(advised(said, next));
     }
     rung.context("the jobs are enqueued, but the bell was not rung: they are found a little later")?;
     printed?;
@@ -126,13 +134,8 @@ impl EnqueueArgs {
 }
 
 /// Every line as a job, or every fault of every line, by its number.
-fn read_lines(file: &PathBuf, twilio: &TwilioSettings) -> anyhow::Result<Checked> {
-    let input: Box<dyn BufRead> = if file.as_os_str() == "-" {
-        Box::new(io::stdin().lock())
-    } else {
-        let file = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
-        Box::new(BufReader::new(file))
-    };
+fn read_lines(file: &Path, twilio: &TwilioSettings) -> anyhow::Result<Checked> {
+    let input = input::open(file, "JSON lines")?;
     let base = ProviderBase::new(twilio.api_base.clone());
     let (mut jobs, mut faults) = (Vec::new(), Vec::new());
     // As bytes: a line that is not UTF-8 is a fault of that line.

@@ -1,13 +1,16 @@
-//! `callspool jobs list|show`.
+//! `callspool jobs`: its commands, and those that list and show.
 
 use super::{
     exit::Exit,
     output::{self, Format, or_dash},
+    table::{Column, Table},
+    times::{age, until},
 };
 use crate::{
     app::Session,
     store::{AttemptView, BusinessId, CallSid, JobBook, JobFilter, JobId, JobState, JobView},
 };
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -17,6 +20,7 @@ pub enum JobsCommand {
     List(ListArgs),
     /// One job, whole, with the attempts that failed
     Show {
+        /// As `jobs list` and `enqueue` print it
         id: i64,
         #[command(flatten)]
         format: Format,
@@ -28,15 +32,17 @@ pub struct ListArgs {
     /// ready, scheduled, running, done, cancelled or dead
     #[arg(long)]
     state: Option<JobState>,
-    #[arg(long)]
+    /// Those of one business
+    #[arg(long, value_name = "N")]
     business_id: Option<BusinessId>,
-    #[arg(long)]
+    /// Those of one call
+    #[arg(long, value_name = "SID")]
     call_sid: Option<String>,
     /// Only jobs with a smaller id
     #[arg(long, value_name = "ID")]
     after: Option<i64>,
     /// 1 to 1000
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     #[command(flatten)]
     format: Format,
@@ -50,13 +56,9 @@ pub fn jobs(command: &JobsCommand, session: &Session) -> anyhow::Result<Exit> {
 }
 
 fn list(args: &ListArgs, session: &Session) -> anyhow::Result<Exit> {
-    let form = session.settings.twilio.sid_form;
-    let call_sid = match args.call_sid.as_deref().map(|sid| CallSid::parse(sid, form)).transpose() {
+    let call_sid = match checked_call_sid(args.call_sid.as_deref(), session) {
         Ok(call_sid) => call_sid,
-        Err(error) => {
-            output::complain(&error.to_string());
-            return Ok(Exit::Usage);
-        }
+        Err(exit) => return Ok(exit),
     };
     let filter = JobFilter {
         state: args.state,
@@ -70,28 +72,62 @@ fn list(args: &ListArgs, session: &Session) -> anyhow::Result<Exit> {
         output::json(&jobs)?;
         return Ok(Exit::Done);
     }
-    let mut table =
-        output::table(&["ID", "STATE", "BUSINESS", "CALL", "TYPE", "ATTEMPT", "ENQUEUED", "LAST ERROR"]);
+    let mut table = Table::new([
+        Column::number("ID"),
+        Column::state("STATE"),
+        Column::number("BUSINESS"),
+        Column::word("CALL"),
+        Column::whole("ATTEMPT"),
+        Column::whole("AGE"),
+        Column::whole("WHEN"),
+        Column::text("LAST ERROR"),
+    ]);
     for job in &jobs {
-        table.add_row([
+        table.row([
             job.id.to_string(),
             job.state.to_string(),
             job.business_id.to_string(),
             job.call_sid.to_string(),
-            job.job_type.to_string(),
             format!("{}/{}", job.attempt, job.max_attempts),
-            job.enqueued_at.format("%Y-%m-%d %H:%M:%S").to_string(),
-            or_dash(job.last_error.as_ref().map(|error| &error.code)),
+            age(job.enqueued_at),
+            when(job),
+            or_dash(job.last_error.as_ref().map(|error| format!("{}: {}", error.code, error.message))),
         ]);
     }
-    output::line(&table.trim_fmt())?;
+    table.print()?;
+    if let (Some(last), true) = (jobs.last(), jobs.len() == usize::from(args.limit)) {
+        output::hint(&format!("older jobs: the same with --after {}", last.id));
+    }
     Ok(Exit::Done)
+}
+
+/// The exit is for one that cannot be: it was said why.
+pub fn checked_call_sid(given: Option<&str>, session: &Session) -> Result<Option<CallSid>, Exit> {
+    let form = session.settings.twilio.sid_form;
+    given.map(|sid| CallSid::parse(sid, form)).transpose().map_err(|error| {
+        output::complain(&error.to_string());
+        output::next("take it as the provider or `callspool jobs list` shows it");
+        Exit::Usage
+    })
+}
+
+/// What the state's own time says.
+fn when(job: &JobView) -> String {
+    match job.state {
+        // Since when an attempt after the first is due again is not kept.
+        JobState::Ready if job.attempt > 0 => "due".to_owned(),
+        JobState::Ready => format!("waits {}", age(job.enqueued_at)),
+        JobState::Scheduled => or_dash(job.run_at.map(until)),
+        JobState::Running => or_dash(job.started_at.map(|at| format!("runs {}", age(at)))),
+        JobState::Done | JobState::Cancelled | JobState::Dead => {
+            or_dash(job.finished_at.map(|at| format!("{} ago", age(at))))
+        }
+    }
 }
 
 fn show(id: JobId, format: Format, session: &Session) -> anyhow::Result<Exit> {
     let Some(job) = session.io.block_on(session.store.job(id))? else {
-        output::complain(&format!("there is no job {id}; finished jobs are kept for queue.history_keep"));
-        return Ok(Exit::Failed);
+        return Ok(no_such_job(id));
     };
     let attempts = session.io.block_on(session.store.attempts(id))?;
     if format.json {
@@ -102,6 +138,12 @@ fn show(id: JobId, format: Format, session: &Session) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+pub fn no_such_job(id: JobId) -> Exit {
+    output::complain(&format!("there is no job {id}; finished jobs are kept for queue.history_keep"));
+    output::next("`callspool jobs list --call-sid CA…` finds the jobs of a call");
+    Exit::Failed
+}
+
 /// A job and how it came to be what it is.
 #[derive(Serialize)]
 struct Shown {
@@ -110,8 +152,11 @@ struct Shown {
     attempts: Vec<AttemptView>,
 }
 
+/// Of the longest name.
+const NAME_WIDTH: usize = 14;
+
 fn print(job: &JobView, attempts: &[AttemptView]) -> anyhow::Result<()> {
-    let time = |at: Option<chrono::DateTime<chrono::Utc>>| or_dash(at.map(|at| at.to_rfc3339()));
+    let time = |at: Option<DateTime<Utc>>| or_dash(at.map(|at| at.to_rfc3339()));
     let rows = [
         ("id", job.id.to_string()),
         ("state", job.state.to_string()),
@@ -129,14 +174,13 @@ fn print(job: &JobView, attempts: &[AttemptView]) -> anyhow::Result<()> {
         ("last_error", or_dash(job.last_error.as_ref().map(|error| format!("{}: {}", error.code, error.message)))),
         ("instance", or_dash(job.instance)),
     ];
-    for (name, value) in rows {
-        output::line(&format!("{name:<14} {value}"))?;
-    }
-    output::line(&format!("{:<14} {} failed", "attempts", attempts.len()))?;
+    output::fields(NAME_WIDTH, rows)?;
+    output::fields(NAME_WIDTH, [("attempts", format!("{} failed", attempts.len()))])?;
     for AttemptView { attempt, started_at, ended_at, error, .. } in attempts {
         let took = (*ended_at - *started_at).num_milliseconds();
         let (code, message) = (&error.code, &error.message);
-        output::line(&format!("{attempt:>14} {} after {took} ms: {code}: {message}", started_at.to_rfc3339()))?;
+        let text = format!("{} after {took} ms: {code}: {message}", started_at.to_rfc3339());
+        output::fields(NAME_WIDTH, [(format!("{attempt:>NAME_WIDTH$}").as_str(), text)])?;
     }
     Ok(())
 }

@@ -3,16 +3,17 @@
 use super::{
     exit::Exit,
     output::{self, Format, or_dash},
+    table::{Column, Table},
 };
 use crate::{
-    app::{self, Session},
+    app::{self, OrNext, Session, about_database, advised},
     settings::Settings,
     store::{
-        FleetView, Gate, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
-        application_search_path, lint,
+        FleetView, Gate, MigrationFailure, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState,
+        SchemaVersions, StoreError, Version, application_search_path, lint,
     },
 };
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use std::{fs::File, io::Write, time::Duration};
@@ -73,6 +74,12 @@ pub fn migrate(command: &MigrateCommand, session: &Session) -> anyhow::Result<Ex
 
 fn run(Format { json: as_json }: Format, session: &Session) -> anyhow::Result<Exit> {
     let outcome = app::migrate(session)?;
+    // What went wrong stands in the log's last line.
+    match &outcome {
+        MigrationOutcome::Skipped(_) => output::next(LOCK_IS_BUSY),
+        MigrationOutcome::Failed(failure) => output::next(&next_after(failure)),
+        MigrationOutcome::Applied { .. } | MigrationOutcome::UpToDate { .. } => {}
+    }
     let (exit, outcome) = match outcome {
         MigrationOutcome::Applied { count, version } => {
             (Exit::Done, json!({ "outcome": "applied", "applied": count, "version": version }))
@@ -98,6 +105,27 @@ fn run(Format { json: as_json }: Format, session: &Session) -> anyhow::Result<Ex
     Ok(exit)
 }
 
+const LOCK_IS_BUSY: &str =
+    "try again when the other has migrated; `callspool migrate status` names who has the lock";
+
+/// What to do after a failure, by SQLSTATE (PostgreSQL documentation, Appendix A). The README's table says more.
+pub fn next_after(failure: &MigrationFailure) -> String {
+    let state = failure.sqlstate.as_deref();
+    let next = match (state, failure.migration) {
+        (Some("55P03"), _) => "end the sessions that are in the way, then `callspool migrate run` goes on",
+        (Some("57014"), _) => "give the file a longer statement_timeout, then `callspool migrate run` goes on",
+        (Some("42P07" | "42701" | "42710" | "42723"), Some(_)) => {
+            "where it was made by hand or another tool, `callspool migrate baseline VERSION` marks it as applied"
+        }
+        (_, Some((MigrationSet::Application, _))) => "correct the migration, then `callspool migrate run` goes on",
+        (_, Some((MigrationSet::Callspool, _))) => "`callspool migrate status` shows every migration and its state",
+        (state, None) => {
+            return about_database(&StoreError::new(state.map(Into::into), &failure.reason));
+        }
+    };
+    next.to_owned()
+}
+
 fn status(Format { json: as_json }: Format, session: &Session) -> anyhow::Result<Exit> {
     let (records, fleet) = session.io.block_on(async {
         let records = records(session).await?;
@@ -112,14 +140,18 @@ fn status(Format { json: as_json }: Format, session: &Session) -> anyhow::Result
         }))?;
         return Ok(Exit::Done);
     }
-    output::line(&format!(
-        "schema  {}",
-        if fleet.schema.fits() { "fits".to_owned() } else { fleet.schema.to_string() }
-    ))?;
-    output::line(&format!("lock    {}", or_dash(fleet.lock_holder)))?;
-    let mut table = output::table(&["SET", "VERSION", "STATE", "APPLIED", "MS", "MIGRATION"]);
+    let fits = if fleet.schema.fits() { "fits".to_owned() } else { fleet.schema.to_string() };
+    output::fields(7, [("schema", fits), ("lock", or_dash(fleet.lock_holder))])?;
+    let mut table = Table::new([
+        Column::whole("SET"),
+        Column::number("VERSION"),
+        Column::state("STATE"),
+        Column::whole("APPLIED"),
+        Column::number("MS"),
+        Column::text("MIGRATION"),
+    ]);
     for record in &records {
-        table.add_row([
+        table.row([
             record.set.to_string(),
             record.version.to_string(),
             record.state.as_str().to_owned(),
@@ -128,7 +160,7 @@ fn status(Format { json: as_json }: Format, session: &Session) -> anyhow::Result
             record.description.clone(),
         ]);
     }
-    output::line(&table.trim_fmt())?;
+    table.print()?;
     for record in records.iter().filter(|record| record.detail.is_some()) {
         output::line(&format!("{} {}: {}", record.set, record.version, or_dash(record.detail.as_ref())))?;
     }
@@ -137,9 +169,13 @@ fn status(Format { json: as_json }: Format, session: &Session) -> anyhow::Result
 
 async fn records(session: &Session) -> anyhow::Result<Vec<MigrationRecord>> {
     // Nothing was migrated: only the reason is worth telling.
-    session.store.records().await.map_err(|failure| match failure.migration {
-        Some(_) => failure.into(),
-        None => anyhow::anyhow!("the migrations cannot be read: {}", failure.reason),
+    session.store.records().await.map_err(|failure| {
+        let next = next_after(&failure);
+        let error = match failure.migration {
+            Some(_) => failure.into(),
+            None => anyhow!("the migrations cannot be read: {}", failure.reason),
+        };
+        advised(error, next)
     })
 }
 
@@ -201,7 +237,8 @@ fn remarks(record: &MigrationRecord) -> Vec<lint::Finding> {
 fn wait(limit: Option<Duration>, session: &Session) -> anyhow::Result<Exit> {
     let fits = session.io.block_on(app::wait_for_schema(&session.store, limit, output::complain));
     let Some(SchemaVersions { have, need, .. }) = fits else {
-        output::complain("the schema does not fit yet; start one process with RUN_MIGRATIONS=1");
+        output::complain("the schema does not fit yet");
+        output::next("start one process with RUN_MIGRATIONS=1, or `callspool migrate run`");
         return Ok(Exit::TryAgain);
     };
     output::line(&format!("the schema fits: it is at {have}, this binary needs {need}"))?;
@@ -217,6 +254,7 @@ fn baseline(args: &BaselineArgs, session: &Session) -> anyhow::Result<Exit> {
     let marked = session.io.block_on(app::baseline(&session.store, set, args.version, lock_wait))?;
     let Some(marked) = marked else {
         output::complain("the migration lock is busy; nothing was marked");
+        output::next(LOCK_IS_BUSY);
         return Ok(Exit::TryAgain);
     };
     output::line(&format!("{marked} migrations up to {} are marked as applied", args.version))?;
@@ -232,15 +270,19 @@ const HEADER: &str = "\
 
 /// Needs no database.
 pub fn new(args: &NewArgs, settings: &Settings) -> anyhow::Result<Exit> {
-    let dir = settings.migrations.dir.as_deref().context("MIGRATIONS_DIR is not set")?;
+    let dir = settings.migrations.dir.as_deref().context("MIGRATIONS_DIR is not set");
+    let dir = dir.or_next(|| "set it to the folder of your application's migrations".to_owned())?;
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if args.name.is_empty() || args.name.len() > 100 || !args.name.chars().all(plain) {
         output::complain("NAME must be 1 to 100 letters, digits and underscores");
+        output::next("say what it does, such as add_lead_phone");
         return Ok(Exit::Usage);
     }
     let name = format!("{}_{}.sql", chrono::Utc::now().format("%Y%m%d%H%M%S"), args.name);
     let path = dir.join(&name);
-    let mut file = File::create_new(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+    let file = File::create_new(&path).with_context(|| format!("{} cannot be made", path.display()));
+    let mut file =
+        file.or_next(|| "see that the folder may be written to, and that it is not there yet".to_owned())?;
     let first = if args.no_transaction { "-- no-transaction\n" } else { "" };
     file.write_all(format!("{first}{HEADER}\n").as_bytes())?;
     output::line(&path.display().to_string())?;

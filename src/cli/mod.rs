@@ -4,15 +4,20 @@ mod config;
 mod demo;
 mod enqueue;
 mod exit;
+mod input;
 mod jobs;
 mod migrate;
 mod output;
 mod run;
 mod status;
+mod table;
+mod terminal;
+mod times;
 
 use crate::{
-    app::{with_log, with_schema, with_store},
+    app::{about_database, next_step, with_log, with_schema, with_store},
     settings::{Effective, Settings, SettingsError, Vars},
+    store::{MigrationFailure, StoreError},
 };
 use clap::{Parser, Subcommand};
 use exit::Exit;
@@ -23,10 +28,10 @@ use std::{path::PathBuf, process::ExitCode};
 #[command(name = "callspool", version, max_term_width = 100)]
 struct Cli {
     /// development, test, staging or production; chooses config/<ENV>.toml
-    #[arg(long, global = true, value_name = "NAME", env = "CALLSPOOL_ENV")]
+    #[arg(long, global = true, display_order = 900, value_name = "NAME", env = "CALLSPOOL_ENV")]
     env: Option<String>,
     /// The folder of the configuration files [default: config, where there is one]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, display_order = 900, value_name = "DIR")]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -90,12 +95,24 @@ fn finished(done: anyhow::Result<Exit>) -> Exit {
             return Exit::Done;
         }
         output::complain(&format!("{error:#}"));
+        if let Some(next) = next_of(&error) {
+            output::next(&next);
+        }
         Exit::Failed
     })
+}
+
+/// What the error itself says to do, or what its cause asks for.
+fn next_of(error: &anyhow::Error) -> Option<String> {
+    let own = next_step(error).map(str::to_owned);
+    let database = || error.chain().find_map(|cause| cause.downcast_ref::<StoreError>()).map(about_database);
+    let migration = || error.chain().find_map(|cause| cause.downcast_ref::<MigrationFailure>());
+    own.or_else(database).or_else(|| migration().map(migrate::next_after))
 }
 
 /// A configuration that cannot be used: every fault of it at once, on the standard error.
 fn refused(error: &SettingsError) -> Exit {
     output::complain(&error.to_string());
+    output::next("correct them where each comes from; `callspool config check` tells when all can be used");
     Exit::Configuration
 }

@@ -1,9 +1,9 @@
-//! What commands print: tables for people, JSON for scripts.
+//! What commands print: tables for people, JSON for scripts, and on the standard error what went wrong and what to do.
 
+use super::{table::field, terminal::Screen};
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Format {
@@ -16,6 +16,18 @@ pub struct Format {
 pub fn complain(text: &str) {
     // Where even that fails there is nobody left to tell.
     let _ = writeln!(io::stderr(), "callspool: {text}");
+}
+
+/// Below a complaint: what to do about it, in one line.
+pub fn next(text: &str) {
+    let _ = writeln!(io::stderr(), "  next: {text}");
+}
+
+/// For a person only: a line on the standard error where the standard output is a terminal.
+pub fn hint(text: &str) {
+    if io::stdout().is_terminal() {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
 }
 
 /// Whoever read the output has seen enough, as `head` does: that is no failure.
@@ -38,14 +50,11 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A table without lines, as wide as its content.
-pub fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
-    if let Some(first) = table.column_mut(0) {
-        first.set_padding((0, 1));
-    }
-    table
+/// A line for each value, beside its name; what is said of `width` holds for [`field`].
+pub fn fields<'a>(name_width: usize, fields: impl IntoIterator<Item = (&'a str, String)>) -> io::Result<()> {
+    let screen = Screen::of_stdout();
+    let mut lines = fields.into_iter().flat_map(|(name, value)| field(name, &value, name_width, screen));
+    lines.try_for_each(|text| line(&text))
 }
 
 /// A value, or a dash for none.

@@ -3,10 +3,12 @@
 use super::{
     exit::Exit,
     output::{self, Format, or_dash},
+    table::{Column, Table},
+    times::{age, at, beat},
 };
 use crate::{
     app::Session,
-    store::{ActorInfo, BackfillStatus, FleetStatus, FleetView},
+    store::{ActorInfo, BackfillStatus, Backlog, FleetStatus, FleetView},
 };
 
 pub fn status(format: Format, session: &Session) -> anyhow::Result<Exit> {
@@ -19,6 +21,9 @@ pub fn status(format: Format, session: &Session) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Of the names of the lines above the tables.
+const NAME_WIDTH: usize = 10;
+
 fn print(status: &FleetStatus) -> anyhow::Result<()> {
     let FleetStatus {
         instances,
@@ -30,18 +35,32 @@ fn print(status: &FleetStatus) -> anyhow::Result<()> {
         failed_migrations,
         backfills,
     } = status;
-    output::line(&format!("schema     {} (this binary needs {})", schema.have, schema.need))?;
-    output::line(&format!("lock       {}", or_dash(lock_holder.as_ref())))?;
-    for failed in failed_migrations {
-        output::line(&format!("migration  {} {}: {failed}", failed.set, failed.version))?;
-    }
-    output::line(&format!(
-        "backlog    {} ready, {} scheduled, {} running, {} done, {} cancelled, {} dead",
-        backlog.ready, backlog.scheduled, backlog.running, backlog.done, backlog.cancelled, backlog.dead
-    ))?;
-    output::line(&format!("slots      {slots_in_use} in use"))?;
-    output::line(&format!("oldest     {}", or_dash(oldest_ready.map(|at| at.to_rfc3339()))))?;
-    let mut table = output::table(&["INSTANCE", "HOST", "PID", "ROLES", "VERSION", "WORKERS", "BEAT", "ACTORS"]);
+    let mut lines = vec![
+        ("schema", format!("{} (this binary needs {})", schema.have, schema.need)),
+        ("lock", or_dash(lock_holder.as_ref())),
+    ];
+    let failed = failed_migrations.iter();
+    lines.extend(failed.map(|failed| ("migration", format!("{} {}: {failed}", failed.set, failed.version))));
+    let Backlog { ready, scheduled, running, done, cancelled, dead } = backlog;
+    let counts = format!(
+        "{ready} ready, {scheduled} scheduled, {running} running, {done} done, {cancelled} cancelled, {dead} dead"
+    );
+    lines.extend([
+        ("backlog", counts),
+        ("slots", format!("{slots_in_use} in use")),
+        ("oldest", or_dash(oldest_ready.map(at))),
+    ]);
+    output::fields(NAME_WIDTH, lines)?;
+    let mut table = Table::new([
+        Column::word("INSTANCE"),
+        Column::word("HOST"),
+        Column::number("PID"),
+        Column::word("ROLES"),
+        Column::word("VERSION"),
+        Column::number("WORKERS"),
+        Column::whole("BEAT"),
+        Column::text("ACTORS"),
+    ]);
     for instance in instances {
         let info = &instance.info;
         let (up, not_up): (Vec<_>, Vec<_>) = info.actors.iter().partition(|actor| actor.state == "up");
@@ -51,18 +70,18 @@ fn print(status: &FleetStatus) -> anyhow::Result<()> {
         let panicked =
             |actor: &ActorInfo| Some(format!("{} panicked at {}", actor.actor, actor.last_panic.as_ref()?));
         actors.extend(info.actors.iter().filter_map(panicked));
-        table.add_row([
+        table.row([
             info.instance.to_string(),
             info.host.clone(),
             info.pid.to_string(),
             info.roles.join(","),
             info.version.clone(),
             info.workers.to_string(),
-            format!("{} ago{}", age(instance.beat_age_ms), if info.draining { ", draining" } else { "" }),
+            format!("{}{}", beat(instance.beat_age_ms), if info.draining { ", draining" } else { "" }),
             actors.join(", "),
         ]);
     }
-    output::line(&table.trim_fmt())?;
+    table.print()?;
     if !backfills.is_empty() {
         output::line("")?;
         print_backfills(backfills)?;
@@ -71,25 +90,28 @@ fn print(status: &FleetStatus) -> anyhow::Result<()> {
 }
 
 fn print_backfills(backfills: &[BackfillStatus]) -> anyhow::Result<()> {
-    let mut table =
-        output::table(&["BACKFILL", "STATE", "PERCENT", "ROWS", "ROWS/S", "SINCE", "ATTEMPTS", "LAST ERROR"]);
+    let mut table = Table::new([
+        Column::word("BACKFILL"),
+        Column::state("STATE"),
+        Column::number("PERCENT"),
+        Column::number("ROWS"),
+        Column::number("ROWS/S"),
+        Column::whole("SINCE"),
+        Column::number("ATTEMPTS"),
+        Column::text("LAST ERROR"),
+    ]);
     for backfill in backfills {
-        table.add_row([
+        table.row([
             backfill.name.clone(),
             backfill.state.as_str().to_owned(),
             or_dash(backfill.percent),
             backfill.rows.to_string(),
             or_dash(backfill.rows_per_s),
-            or_dash(backfill.started_at.map(|at| at.to_rfc3339())),
+            or_dash(backfill.started_at.map(age)),
             backfill.attempts.to_string(),
             or_dash(backfill.last_error.as_ref()),
         ]);
     }
-    output::line(&table.trim_fmt())?;
+    table.print()?;
     Ok(())
-}
-
-/// Milliseconds while they matter; the row of a process that was killed stays for an hour.
-fn age(ms: i64) -> String {
-    if ms < 10_000 { format!("{ms} ms") } else { format!("{} s", ms / 1_000) }
 }

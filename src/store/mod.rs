@@ -30,12 +30,14 @@ pub use crate::domain::{
     explain::{Detail, Explanation, LiveInstance, Reason, ScheduledWhy, SlotHolder, span},
     ids::{BusinessId, CallSid, JobId},
     job::{AttemptView, Enqueued, JobFilter, JobState, JobView, NewJob},
-    migration::{MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version},
+    migration::{
+        MigrationFailure, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
+    },
     migration_lint as lint,
     migration_script::application_search_path,
     operate::{BATCH, JobOutcome, Operator, OperatorAction, Outcome},
     overview::{Overview, PulsePoint, Stall},
-    ports::{ActorInfo, FleetStatus, FleetView, Gate, JobBook, Operations},
+    ports::{ActorInfo, Backlog, FleetStatus, FleetView, Gate, JobBook, Operations, StoreError},
     recording_url::ProviderBase,
 };
 

@@ -30,7 +30,7 @@ use tracing_appender::{
 use tracing_subscriber::{
     Registry,
     filter::{LevelFilter, Targets},
-    fmt,
+    fmt::{self, MakeWriter},
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
@@ -133,10 +133,10 @@ pub fn init(config: &LogConfig) -> Result<TelemetryGuard, TelemetryError> {
     Ok(TelemetryGuard { _workers: vec![file_worker, stdout_worker], lost: LostLines(vec![file_lost, stdout_lost]) })
 }
 
-/// For a command: `level` and above, on the standard error.
-pub fn init_for_command(level: tracing::Level) {
+/// For a command: `level` and above, on the standard error, which `writer` leads to.
+pub fn init_for_command<W: for<'w> MakeWriter<'w> + Send + Sync + 'static>(level: tracing::Level, writer: W) {
     let level = without_secrets(&Targets::new().with_default(tracing::Level::WARN).with_target("callspool", level));
-    let layer = fmt::layer().event_format(Lines::pretty(false)).with_writer(io::stderr);
+    let layer = fmt::layer().event_format(Lines::pretty(false)).with_writer(writer);
     // Set up already is as good.
     let _ = Registry::default().with(level).with(layer).try_init();
 }

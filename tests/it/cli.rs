@@ -143,6 +143,38 @@ async fn a_database_that_is_not_reached_is_named_without_its_credentials() {
     }
 }
 
+/// What to do stands below what went wrong, in a line of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_says_what_to_do_next() {
+    let (database, empty) = (Database::migrated().await, Database::empty().await);
+    let url = |change: (&str, &str)| database.url.replace(change.0, change.1);
+    let name = database.url.split(['/', '?']).nth(3).unwrap();
+    let away = Setup::new(&database).var("DATABASE_URL", "postgres://me@127.0.0.1:1/app");
+    let setups = [
+        (
+            away.var("CALLSPOOL__DATABASE__ACQUIRE_TIMEOUT", "100ms"),
+            &["status"][..],
+            1,
+            "see that PostgreSQL is up",
+        ),
+        (Setup::new(&database).var("DATABASE_URL", &url((name, "nowhere"))), &["status"], 1, "create the database"),
+        (Setup::new(&empty), &["jobs", "list"], 1, "`callspool migrate run` brings it there"),
+        (Setup::new(&empty), &["migrate", "wait", "--timeout", "0"], 75, "start one process with RUN_MIGRATIONS=1"),
+        (Setup::new(&database), &["jobs", "show", "9"], 1, "finds the jobs of a call"),
+        (Setup::new(&database), &["jobs", "list", "--call-sid", "x"], 2, "take it as the provider"),
+        (Setup::new(&database), &["enqueue", "--file", "/no/such"], 1, "name a file with JSON lines, or -"),
+        (Setup::new(&database), &["enqueue", "--file", "/"], 1, "name a file with JSON lines, or -"),
+        (Setup::new(&database), &["migrate", "new", "x"], 1, "set it to the folder"),
+        (Setup::new(&database).config("[queue]\npol = 1\n"), &["run"], 78, "`callspool config check`"),
+    ];
+    for (setup, arguments, code, next) in setups {
+        let said = setup.say(arguments).await;
+        let last = said.err.lines().last().unwrap_or_default();
+        assert!(said.err.starts_with("callspool: ") && said.code == code, "{arguments:?}: {said:?}");
+        assert!(last.starts_with("  next: ") && last.contains(next), "{arguments:?}: {said:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn config_show_names_each_origin_and_masks_secrets() {
     let database = Database::migrated().await;

@@ -7,6 +7,7 @@ pub mod http;
 pub mod postgres;
 pub mod process;
 pub mod provider;
+pub mod terminal;
 pub mod way;
 
 pub use postgres::Database;
