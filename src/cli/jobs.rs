@@ -1,7 +1,9 @@
 //! `callspool jobs`: its commands, and those that list and show.
 
 use super::{
+    bulk::{self, Action, BulkArgs},
     exit::Exit,
+    explain,
     output::{self, Format, or_dash},
     table::{Column, Table},
     times::{age, until},
@@ -25,6 +27,21 @@ pub enum JobsCommand {
         #[command(flatten)]
         format: Format,
     },
+    /// Why a job does not run now, since when, and what to do about it
+    Explain {
+        /// As `jobs list` and `enqueue` print it
+        id: i64,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Try jobs again: those that failed for good or were cancelled, and scheduled ones at once
+    ///
+    /// Exit 1 when one of them could not be: each is named with the reason.
+    Retry(BulkArgs),
+    /// Cancel jobs; the worker of one that runs stops its download
+    ///
+    /// Exit 1 when one of them could not be: each is named with the reason.
+    Cancel(BulkArgs),
 }
 
 #[derive(Debug, Args)]
@@ -52,6 +69,9 @@ pub fn jobs(command: &JobsCommand, session: &Session) -> anyhow::Result<Exit> {
     match command {
         JobsCommand::List(args) => list(args, session),
         JobsCommand::Show { id, format } => show(JobId(*id), *format, session),
+        JobsCommand::Explain { id, format } => explain::explain(JobId(*id), *format, session),
+        JobsCommand::Retry(args) => bulk::bulk(Action::Retry, args, session),
+        JobsCommand::Cancel(args) => bulk::bulk(Action::Cancel, args, session),
     }
 }
 

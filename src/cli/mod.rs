@@ -1,12 +1,16 @@
 //! The command line: one command, one file. Every command answers with an exit code of [`exit`].
 
+mod bulk;
+mod businesses;
 mod config;
 mod demo;
 mod enqueue;
 mod exit;
+mod explain;
 mod input;
 mod jobs;
 mod migrate;
+mod operator;
 mod output;
 mod run;
 mod status;
@@ -17,7 +21,7 @@ mod times;
 use crate::{
     app::{about_database, next_step, with_log, with_schema, with_store},
     settings::{Effective, Settings, SettingsError, Vars},
-    store::{MigrationFailure, StoreError},
+    store::{JobId, MigrationFailure, StoreError},
 };
 use clap::{Parser, Subcommand};
 use exit::Exit;
@@ -45,9 +49,12 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Enqueue one recording, or JSON lines from a file or the standard input
     Enqueue(enqueue::EnqueueArgs),
-    /// Look at jobs
+    /// Look at jobs, ask why one does not run, try them again, cancel them
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Slots, weight and pause of businesses
+    #[command(subcommand)]
+    Businesses(businesses::BusinessesCommand),
     /// Bring the schema up to date, and look at it
     #[command(subcommand)]
     Migrate(migrate::MigrateCommand),
@@ -80,7 +87,12 @@ fn dispatch(command: Command, settings: Settings, effective: &Effective) -> anyh
         Command::Run => run::run(settings),
         Command::Demo(args) => demo::demo(&args),
         Command::Enqueue(args) => enqueue::enqueue(&args, settings),
+        // A schema that does not fit is an answer of its own there.
+        Command::Jobs(jobs::JobsCommand::Explain { id, format }) => {
+            with_store(settings, |session| explain::explain(JobId(id), format, session))
+        }
         Command::Jobs(command) => with_schema(settings, |session| jobs::jobs(&command, session)),
+        Command::Businesses(command) => with_schema(settings, |session| businesses::businesses(&command, session)),
         // The one that needs no database.
         Command::Migrate(migrate::MigrateCommand::New(args)) => migrate::new(&args, &settings),
         Command::Migrate(command) => with_log(settings, |session| migrate::migrate(&command, session)),

@@ -8,17 +8,45 @@ use super::{
 };
 use crate::{
     app::Session,
-    store::{ActorInfo, BackfillStatus, Backlog, FleetStatus, FleetView},
+    store::{ActorInfo, BackfillStatus, Backlog, FleetStatus, FleetView, Stall},
 };
+use serde::Serialize;
 
 pub fn status(format: Format, session: &Session) -> anyhow::Result<Exit> {
-    let status = session.io.block_on(session.store.fleet_status())?;
+    let (status, stalls) = session.io.block_on(async {
+        let status = session.store.fleet_status().await?;
+        // Nobody looks at the queue before the schema fits.
+        let stalls = if status.schema.fits() { session.store.overview(0).await?.stalls } else { Vec::new() };
+        anyhow::Ok((status, stalls))
+    })?;
     if format.json {
-        output::json(&status)?;
+        output::json(&Shown { stalls, status })?;
     } else {
+        print_stalls(&stalls)?;
         print(&status)?;
     }
     Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Shown {
+    stalls: Vec<Stall>,
+    #[serde(flatten)]
+    status: FleetStatus,
+}
+
+/// First of all: what is wrong with the queue, and how to find out more.
+fn print_stalls(stalls: &[Stall]) -> anyhow::Result<()> {
+    for Stall { reason, since, business_id, text, .. } in stalls {
+        let more =
+            format!("`callspool jobs list --state ready --business-id {business_id}`, then `jobs explain ID`");
+        output::fields(
+            NAME_WIDTH,
+            [("stalled", reason.to_string()), ("since", at(*since)), ("why", text.clone()), ("next", more)],
+        )?;
+        output::line("")?;
+    }
+    Ok(())
 }
 
 /// Of the names of the lines above the tables.

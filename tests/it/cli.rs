@@ -159,6 +159,7 @@ async fn an_error_says_what_to_do_next() {
         ),
         (Setup::new(&database).var("DATABASE_URL", &url((name, "nowhere"))), &["status"], 1, "create the database"),
         (Setup::new(&empty), &["jobs", "list"], 1, "`callspool migrate run` brings it there"),
+        (Setup::new(&empty), &["jobs", "explain", "1"], 1, "`callspool migrate run` brings the schema there"),
         (Setup::new(&empty), &["migrate", "wait", "--timeout", "0"], 75, "start one process with RUN_MIGRATIONS=1"),
         (Setup::new(&database), &["jobs", "show", "9"], 1, "finds the jobs of a call"),
         (Setup::new(&database), &["jobs", "list", "--call-sid", "x"], 2, "take it as the provider"),

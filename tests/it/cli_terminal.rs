@@ -55,7 +55,18 @@ async fn a_table_fits_the_terminal_and_has_colour_there_and_is_whole_and_plain_i
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_listed_or_shown_fits_a_narrow_terminal() {
     let (_database, setup) = setup().await;
-    for arguments in [&["status"][..], &["jobs", "show", "900"], &["config", "show"], &["migrate", "status"]] {
+    for arguments in [
+        &["status"][..],
+        &["jobs", "show", "900"],
+        &["jobs", "explain", "900"],
+        &["jobs", "explain", "1"],
+        &["businesses", "list"],
+        &["businesses", "set", "1", "--max-slots", "3"],
+        &["businesses", "list"],
+        &["businesses", "show", "1"],
+        &["config", "show"],
+        &["migrate", "status"],
+    ] {
         let shown = setup.show(arguments, 60, On::Output, "").await;
         assert!(shown.code == 0 && !shown.text().is_empty(), "{arguments:?}: {shown:?}");
         fits(&shown, 60, &arguments.join(" "));
@@ -66,7 +77,7 @@ async fn whatever_is_listed_or_shown_fits_a_narrow_terminal() {
 async fn nobody_who_wants_no_colour_gets_any() {
     let (_database, setup) = setup().await;
     let setup = setup.var("NO_COLOR", "1");
-    for arguments in [&["jobs", "list"][..], &["migrate", "status"]] {
+    for arguments in [&["jobs", "list"][..], &["jobs", "explain", "900"], &["migrate", "status"]] {
         let shown = setup.show(arguments, 100, On::Output, "").await;
         assert!(!shown.raw.contains('\u{1b}'), "{shown:?}");
         fits(&shown, 100, &arguments.join(" "));
@@ -105,4 +116,20 @@ async fn a_bar_shows_which_migration_runs() {
         "{}",
         shown.text()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_asked_before_more_than_one_job_is_changed() {
+    let (database, setup) = setup().await;
+    let ready = "select count(*) from callspool.job_ready";
+    for (typed, code, left) in [("\n", 1, 2_i64), ("n\n", 1, 2), ("yes\n", 0, 0)] {
+        let shown = setup.show(&["jobs", "cancel", "--state", "ready"], 100, On::All, typed).await;
+        assert!(shown.text().contains("cancel 2 jobs? [y/N]"), "{}", shown.text());
+        assert_eq!((shown.code, database.one::<i64>(ready).await), (code, left), "{}", shown.text());
+        assert_eq!(shown.text().contains("nothing was changed"), code == 1, "{}", shown.text());
+    }
+    let shown = setup.show(&["jobs", "retry", "--state", "cancelled", "--yes"], 100, On::All, "").await;
+    assert!(shown.code == 0 && !shown.text().contains("[y/N]"), "{}", shown.text());
+    let one = setup.show(&["jobs", "cancel", "1"], 100, On::All, "").await;
+    assert!(one.code == 0 && !one.text().contains("[y/N]"), "{}", one.text());
 }
