@@ -9,6 +9,7 @@ mod exit;
 mod explain;
 mod input;
 mod jobs;
+mod manual;
 mod migrate;
 mod operator;
 mod output;
@@ -63,14 +64,25 @@ enum Command {
     /// The effective configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print a script that completes commands and options in your shell
+    ///
+    /// For bash: source <(callspool completions bash)
+    Completions(manual::CompletionsArgs),
+    /// Print the man page of all commands
+    ///
+    /// To read it: callspool man | man -l -
+    Man(manual::ManArgs),
 }
 
 /// Reads the command line and the configuration, and does what they say.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // The demo has a configuration of its own, so that it shows the same everywhere.
-    if let Command::Demo(args) = &cli.command {
-        return finished(demo::demo(args)).into();
+    match &cli.command {
+        // It has a configuration of its own, so that it shows the same everywhere.
+        Command::Demo(args) => return finished(demo::demo(args)).into(),
+        Command::Completions(args) => return finished(manual::completions(args)).into(),
+        Command::Man(args) => return finished(manual::man(args)).into(),
+        _ => {}
     }
     // Only a folder that was asked for has to be there.
     let folder = cli.config.or_else(|| Some(PathBuf::from("config")).filter(|folder| folder.is_dir()));
@@ -98,6 +110,8 @@ fn dispatch(command: Command, settings: Settings, effective: &Effective) -> anyh
         Command::Migrate(command) => with_log(settings, |session| migrate::migrate(&command, session)),
         Command::Status(format) => with_store(settings, |session| status::status(format, session)),
         Command::Config(command) => config::config(&command, effective),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
     }
 }
 

@@ -22,6 +22,7 @@ mod backfill_store;
 mod backfill_trouble;
 mod cli;
 mod cli_enqueue;
+mod cli_manual;
 mod cli_operate;
 mod cli_terminal;
 mod compose;
