@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     app::Session,
-    store::{ActorInfo, BackfillStatus, Backlog, FleetStatus, FleetView, Stall},
+    store::{BackfillStatus, Backlog, FleetStatus, FleetView, Stall},
 };
 use serde::Serialize;
 
@@ -95,9 +95,8 @@ fn print(status: &FleetStatus) -> anyhow::Result<()> {
         let restarts: u64 = info.actors.iter().map(|actor| actor.generation.saturating_sub(1)).sum();
         let mut actors = vec![format!("{} up", up.len()), format!("{restarts} restarts")];
         actors.extend(not_up.iter().map(|actor| format!("{} {}", actor.actor, actor.state)));
-        let panicked =
-            |actor: &ActorInfo| Some(format!("{} panicked at {}", actor.actor, actor.last_panic.as_ref()?));
-        actors.extend(info.actors.iter().filter_map(panicked));
+        let panicked = info.actors.iter().filter_map(|actor| Some((&actor.actor, actor.last_panic.as_ref()?)));
+        actors.extend(panicked.map(|(actor, place)| format!("{actor} last panicked at {place}")));
         table.row([
             info.instance.to_string(),
             info.host.clone(),

@@ -37,7 +37,7 @@ pub use crate::domain::{
     migration_script::application_search_path,
     operate::{BATCH, JobOutcome, Operator, OperatorAction, Outcome},
     overview::{Overview, PulsePoint, Stall},
-    ports::{ActorInfo, Backlog, FleetStatus, FleetView, Gate, JobBook, Operations, StoreError},
+    ports::{Backlog, FleetStatus, FleetView, Gate, JobBook, Operations, StoreError},
     recording_url::ProviderBase,
 };
 

@@ -6,8 +6,8 @@ use crate::{
     support::{Database, command::Said, new_job, process::Setup},
 };
 use callspool::domain::{
-    ids::JobId,
-    ports::{JobBook, Watch},
+    ids::{InstanceId, JobId},
+    ports::{ActorInfo, Dispatch, InstanceInfo, JobBook, Watch},
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -239,4 +239,30 @@ async fn status_begins_with_what_is_stalled() {
         (&"no_live_workers".into(), &2.into()),
         "{json}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_says_which_actor_panicked_and_where() {
+    let (database, instance) = (Database::migrated().await, InstanceId::generate());
+    let actor = |name: &str, state: &str, place: Option<&str>| ActorInfo {
+        actor: name.to_owned(),
+        generation: 2,
+        state: state.to_owned(),
+        last_panic: place.map(str::to_owned),
+    };
+    let info = InstanceInfo {
+        instance,
+        host: "here".to_owned(),
+        pid: 1,
+        roles: vec!["worker".to_owned()],
+        version: "1".to_owned(),
+        workers: 16,
+        draining: true,
+        actors: vec![actor("listener", "up", Some("src/x.rs:12")), actor("watcher", "restarting", None)],
+    };
+    database.store().beat(&info).await.unwrap();
+    let status = Setup::new(&database).say(&["status"]).await.out;
+    for expected in ["1 up, 2 restarts, watcher restarting, listener last panicked at src/x.rs:12", ", draining"] {
+        assert!(status.contains(expected), "{expected} is not in:\n{status}");
+    }
 }
