@@ -111,7 +111,16 @@ impl EnqueueRequest {
             ) => {
                 let recording_sid = named.or_else(|| recording_url::sids(&url, form).1);
                 let recording_url = url.into();
-                Ok(NewJob { business_id, call_sid, recording_sid, recording_url, job_type, priority, run_at })
+                Ok(NewJob {
+                    business_id,
+                    call_sid,
+                    recording_sid,
+                    recording_url,
+                    job_type,
+                    priority,
+                    run_at,
+                    trace_parent: None,
+                })
             }
             _ => Err(faults),
         }

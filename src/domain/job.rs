@@ -17,6 +17,7 @@ use super::{
     ids::{BusinessId, CallSid, InstanceId, JobId, RecordingSid},
     lease::LeaseId,
     retry::RetryPolicy,
+    trace::TraceParent,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -158,6 +159,8 @@ pub struct NewJob {
     pub priority: Priority,
     /// Not before this time; `None` is now.
     pub run_at: Option<DateTime<Utc>>,
+    /// Whose trace its attempts belong to.
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// What enqueueing one job came to.
@@ -188,6 +191,8 @@ pub struct ClaimedJob {
     /// Another recording of the same call is or was here.
     pub shares_call: bool,
     pub enqueued_at: DateTime<Utc>,
+    /// Of the request that enqueued it, where that was traced.
+    pub trace_parent: Option<TraceParent>,
 }
 
 impl ClaimedJob {

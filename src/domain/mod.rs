@@ -34,3 +34,4 @@ pub mod slots;
 pub mod sql_name;
 pub mod sql_script;
 pub mod text;
+pub mod trace;

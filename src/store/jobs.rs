@@ -23,7 +23,7 @@ impl JobBook for Store {
             .bind(jobs.iter().map(|job| job.recording_sid.as_ref().map(RecordingSid::as_str)).collect::<Vec<_>>())
             .bind(jobs.iter().map(|job| job.priority.get()).collect::<Vec<_>>())
             .bind(jobs.iter().map(|job| job.run_at).collect::<Vec<_>>())
-            .bind(Vec::<Option<String>>::new())
+            .bind(jobs.iter().map(|job| job.trace_parent.map(|parent| parent.to_string())).collect::<Vec<_>>())
             .fetch_all(self.pool())
             .await
             .map_err(|error| clean_error(&error))?;

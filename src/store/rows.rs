@@ -143,6 +143,7 @@ pub(super) struct ClaimedRow {
     max_slots: Option<i32>,
     shares_call: Option<bool>,
     enqueued_at: Option<DateTime<Utc>>,
+    trace_parent: Option<String>,
 }
 
 impl ClaimedRow {
@@ -162,6 +163,8 @@ impl ClaimedRow {
             max_slots: self.max_slots.unwrap_or(0),
             shares_call: self.shares_call.unwrap_or(true),
             enqueued_at: self.enqueued_at.ok_or_else(|| unknown("enqueued_at"))?,
+            // Another version's traceparent is no reason not to fetch the recording.
+            trace_parent: self.trace_parent.and_then(|text| text.parse().ok()),
         };
         Ok(Some((life(self.worker.unwrap_or(-1), self.generation.unwrap_or(0)), job)))
     }

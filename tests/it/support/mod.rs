@@ -57,5 +57,6 @@ pub fn new_job(business_id: i64, number: u32) -> NewJob {
         job_type: JobType::DownloadOnly,
         priority: Priority::NORMAL,
         run_at: None,
+        trace_parent: None,
     }
 }
