@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`domain`] | the rules, without I/O, and the traits that the edges implement | |
 //! | [`settings`] | raw configuration → checked settings | domain |
-//! | [`telemetry`] | logging and metrics, each with the table of all there are | domain |
+//! | [`telemetry`] | logging, metrics and traces; the tables of all events and metrics | domain |
 //! | [`store`] | all SQL | domain |
 //! | [`adapters`] | Twilio, object storage, the clock, the embedded PostgreSQL | domain |
 //! | [`actors`] | the control plane: supervision, migration, slots, workers | domain |

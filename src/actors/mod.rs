@@ -29,6 +29,7 @@
 //! opened it, and a runtime that goes takes its connections along.
 
 mod answer;
+mod attempt_span;
 pub mod backfill;
 pub mod drain;
 pub mod job_types;

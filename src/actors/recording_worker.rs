@@ -4,6 +4,7 @@
 //! nothing: the next one asks ([`Announce`]) and is told again.
 
 use super::{
+    attempt_span,
     job_types::JobHandlers,
     supervision::{ChildContext, IoTask, Outbox, hooks_for_faults},
 };
@@ -15,6 +16,7 @@ use crate::domain::{
     observation::{AttemptEnd, Observation, Observer},
     ports::Clock,
     retry::RetryPolicy,
+    trace::{Branch, Span, TraceParent, Tracer},
 };
 use actix::{Actor, ActorContext, Context, Handler, Message};
 use chrono::{DateTime, Utc};
@@ -31,6 +33,7 @@ pub struct WorkerDeps {
     pub retry: RetryPolicy,
     /// Longest time that one attempt may take; shorter than the lease.
     pub attempt_timeout: Duration,
+    pub tracer: Arc<dyn Tracer>,
     pub reports: Outbox<WorkerReport>,
     pub observer: Arc<dyn Observer>,
 }
@@ -49,6 +52,7 @@ enum Work {
         job: Box<ClaimedJob>,
         since: Instant,
         task: IoTask,
+        span: Box<dyn Span>,
     },
     /// The attempt ended and its slot is not free yet.
     Unsettled(Ended),
@@ -114,6 +118,7 @@ impl RecordingWorker {
     }
 
     fn begin(&mut self, job: Box<ClaimedJob>, ctx: &mut Context<Self>) {
+        let span = self.deps.tracer.begin(attempt_span::new(&job));
         tracing::info!(
             marker = "WORKER_PICKED",
             job_type = %job.job_type,
@@ -121,31 +126,34 @@ impl RecordingWorker {
             business_id = job.business_id.get(),
             recording_sid = job.recording_sid.as_ref().map(ToString::to_string),
             attempt = job.attempt,
+            trace_id = span.trace_parent().as_ref().and_then(TraceParent::logged_id),
             "recording picked"
         );
         self.deps.observer.observe(Observation::AttemptStarted);
         let handler = self.deps.handlers.get(job.job_type);
         let (claimed, limit) = (job.clone(), self.deps.attempt_timeout);
+        let spans = Branch::below(span.as_ref(), &self.deps.tracer);
         let attempt = async move {
-            tokio::time::timeout(limit, handler.run(&claimed)).await.unwrap_or_else(|_| {
+            tokio::time::timeout(limit, handler.run(&claimed, &spans)).await.unwrap_or_else(|_| {
                 Err(Failure::new(FailureCode::Timeout, format!("no result within {} s", limit.as_secs())))
             })
         };
         let task = self.child.spawn_io(ctx, attempt, |this, result, _| {
             this.end(result.map_or_else(AttemptResult::Failed, AttemptResult::Stored));
         });
-        self.work = Work::Busy { job, since: Instant::now(), task };
+        self.work = Work::Busy { job, since: Instant::now(), task, span };
     }
 
     /// The attempt has a result: decide what follows, say so once, and report it.
     fn end(&mut self, result: AttemptResult) {
-        let Work::Busy { job, since, .. } = std::mem::replace(&mut self.work, Work::Idle) else { return };
+        let Work::Busy { job, since, span, .. } = std::mem::replace(&mut self.work, Work::Idle) else { return };
         let disposition =
             Disposition::after(result, job.attempt, job.max_attempts, &self.deps.retry, self.deps.clock.random());
         let took = since.elapsed();
         log_end(&job, &disposition, took);
         let end = AttemptEnd::from(&disposition);
         self.deps.observer.observe(Observation::AttemptEnded { end, took: Some(took) });
+        span.end(attempt_span::outcome(&disposition));
         self.work = Work::Unsettled(Ended::new(&job, disposition));
         self.report(None);
     }

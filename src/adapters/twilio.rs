@@ -74,12 +74,12 @@ impl Provider for Twilio {
         }
         let response = request.send().await.map_err(transport_failure)?;
         let response = accepted(response)?;
-        let length = response.content_length();
+        let (http_status, length) = (response.status().as_u16(), response.content_length());
         if length.is_some_and(|length| length > self.config.max_bytes) {
             return Err(too_large(self.config.max_bytes));
         }
         let chunks = response.bytes_stream().map(|chunk| chunk.map_err(transport_failure));
-        Ok(Media { length, stream: Box::pin(bounded(chunks, self.config.max_bytes)) })
+        Ok(Media { http_status, length, stream: Box::pin(bounded(chunks, self.config.max_bytes)) })
     }
 }
 
@@ -122,7 +122,9 @@ fn accepted(response: Response) -> Result<Response, Failure> {
     };
     let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     let wait = asked.and_then(|value| retry_after(value, Utc::now()));
-    Err(Failure::new(code, format!("the provider answered {}", status.as_u16())).retry_after(wait))
+    Err(Failure::new(code, format!("the provider answered {}", status.as_u16()))
+        .http_status(status.as_u16())
+        .retry_after(wait))
 }
 
 /// Seconds or a date (RFC 9110, section 10.2.3).

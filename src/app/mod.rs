@@ -30,17 +30,23 @@ use crate::{
         drain::DrainTally,
         supervision::{Shutdown, Supervisor},
     },
-    domain::ids::InstanceId,
+    domain::{
+        ids::InstanceId,
+        trace::{Tracer, Untraced},
+    },
     settings::{LogFormat, LogSettings, Pooler, Role, Rotation, Settings},
     store::{Store, StoreConfig},
-    telemetry::{self, LogConfig, LostLines, Stdout, TelemetryGuard},
+    telemetry::{
+        self, LogConfig, LostLines, Stdout, TelemetryGuard,
+        traces::{TraceConfig, Traces},
+    },
 };
 use actix::Addr;
 use anyhow::Context;
 use std::{
     net::{SocketAddr, TcpListener},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
@@ -49,6 +55,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest wait for the pool's connections at the end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// Longest wait for the last spans to be sent, when all else is done.
+const TRACES_LIMIT: Duration = Duration::from_secs(1);
 
 /// The log of a process. Keep the guard to the very end: its drop writes out what is still buffered.
 pub fn log(settings: &LogSettings) -> anyhow::Result<TelemetryGuard> {
@@ -101,6 +109,21 @@ pub fn store(settings: &Settings, instance: InstanceId) -> anyhow::Result<Store>
         protected_tables: settings.migrations.protected_tables.clone(),
     })
     .context("the database's address cannot be used")
+}
+
+/// Where spans go, if anywhere. Refused is what only the variables of OpenTelemetry's own say, such as a compression that
+/// we do not have.
+fn traces(settings: &Settings, instance: InstanceId, io: &Handle) -> anyhow::Result<Option<Traces>> {
+    let telemetry = &settings.telemetry;
+    let Some(endpoint) = telemetry.otlp_endpoint.clone() else { return Ok(None) };
+    let config = TraceConfig {
+        endpoint,
+        headers: telemetry.otlp_headers.clone(),
+        service_name: telemetry.service_name.clone(),
+        sampling: telemetry.sampling,
+        instance,
+    };
+    Ok(Some(Traces::start(&config, io)?))
 }
 
 /// A supervised process that runs, on a thread of its own.
@@ -170,6 +193,7 @@ struct Parts {
     instance: InstanceId,
     store: Store,
     io: Handle,
+    tracer: Arc<dyn Tracer>,
     listener: TcpListener,
     shutdown: CancellationToken,
     tally: DrainTally,
@@ -192,6 +216,11 @@ pub fn start(settings: Settings, io: &Handle, lost_lines: LostLines) -> anyhow::
             .with_context(|| format!("CALLSPOOL_HTTP_BIND {bind} cannot be bound"))
             .or_next(|| "end what listens there, or name another address; port 0 picks a free one".to_owned())?;
     let address = listener.local_addr().context("the bound address cannot be read")?;
+    let to_collector = traces(&settings, instance, io)?;
+    let tracer: Arc<dyn Tracer> = match to_collector.clone() {
+        Some(traces) => Arc::new(traces),
+        None => Arc::new(Untraced),
+    };
     let (shutdown, (said, end)) = (CancellationToken::new(), mpsc::channel());
     let ends = Ends { end: said, said: CancellationToken::new() };
     let parts = Parts {
@@ -199,6 +228,7 @@ pub fn start(settings: Settings, io: &Handle, lost_lines: LostLines) -> anyhow::
         instance,
         store: store.clone(),
         io: io.clone(),
+        tracer,
         listener,
         shutdown: shutdown.clone(),
         tally: DrainTally::default(),
@@ -210,7 +240,7 @@ pub fn start(settings: Settings, io: &Handle, lost_lines: LostLines) -> anyhow::
     thread::Builder::new()
         .name("callspool-control".to_owned())
         .spawn(move || {
-            let ended = catch_unwind(AssertUnwindSafe(|| control(parts, started)));
+            let ended = catch_unwind(AssertUnwindSafe(|| control(parts, started, to_collector)));
             end_of_thread.say(ended.unwrap_or_else(|_| Err(anyhow::anyhow!("the control thread panicked"))));
         })
         .context("the control thread could not be started")?;
@@ -228,7 +258,11 @@ pub fn start(settings: Settings, io: &Handle, lost_lines: LostLines) -> anyhow::
 }
 
 /// The control plane's thread: the System, on it the tree, and nothing that blocks.
-fn control(parts: Parts, started: oneshot::Sender<Addr<Supervisor>>) -> anyhow::Result<i32> {
+fn control(
+    parts: Parts,
+    started: oneshot::Sender<Addr<Supervisor>>,
+    traces: Option<Traces>,
+) -> anyhow::Result<i32> {
     let (store, io, tally) = (parts.store.clone(), parts.io.clone(), parts.tally.clone());
     // Until it is dropped, at the end of this function, a drain may not take longer than its grace.
     let _watchdog = drain::watchdog(&parts);
@@ -241,5 +275,8 @@ fn control(parts: Parts, started: oneshot::Sender<Addr<Supervisor>>) -> anyhow::
     let _ = io.block_on(async { tokio::time::timeout(CLOSE_LIMIT, store.close()).await });
     let (finished, handed_back) = tally.counts();
     tracing::info!(marker = "DRAIN_DONE", finished, handed_back, "drained");
+    if let Some(traces) = traces {
+        traces.finish(TRACES_LIMIT);
+    }
     Ok(code)
 }

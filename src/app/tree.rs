@@ -30,6 +30,7 @@ use crate::{
         overview::Pulse,
         ports::{Clock, Storage, WatchRules},
         recording_url::ProviderBase,
+        trace::Tracer,
     },
     http::{HttpActor, HttpDeps, Limits, Live, MetricsDesk, Socket, Tokens, WebhookConfig},
     settings::{Role, Settings},
@@ -49,7 +50,7 @@ use tokio::runtime::Handle;
 
 /// Puts the actors together and starts their root.
 pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
-    let Parts { settings, instance, store, io, listener, shutdown, tally, ends: _, lost_lines } = parts;
+    let Parts { settings, instance, store, io, tracer, listener, shutdown, tally, ends: _, lost_lines } = parts;
     let workers = if settings.roles.has(Role::Worker) { settings.worker.count } else { 0 };
     let addresses = Addresses::new(workers);
     let (store, clock): (_, Arc<dyn Clock>) = (Arc::new(store), Arc::new(SystemClock));
@@ -62,11 +63,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     let storage: Arc<dyn Storage> = Arc::new(
         ObjectStorage::open(&settings.storage.url, settings.storage.fsync).context("CALLSPOOL_STORAGE_URL")?,
     );
-    // Made on the I/O runtime, where its connections will live.
-    let provider = {
-        let _on_io = io.enter();
-        Twilio::new(twilio(&settings)).context("the HTTP client cannot be made")?
-    };
+    let provider = provider(&settings, &io)?;
     let rung: Outbox<Rung> = addresses.slot_manager.outbox();
 
     let deps = TreeDeps {
@@ -102,6 +99,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             clock: Arc::clone(&clock),
             retry: settings.retry.clone(),
             attempt_timeout: settings.twilio.attempt_timeout,
+            tracer: Arc::clone(&tracer),
             reports: addresses.slot_manager.outbox(),
             observer: observer.clone(),
         },
@@ -135,11 +133,13 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     let routes = Routes {
         store: store.clone(),
         storage,
+        io: io.clone(),
         readiness: readiness([schema, beat, disk], roster.clone()),
         observer: observer.clone(),
         metrics: MetricsDesk::new(metrics, store.clone()),
+        tracer,
     };
-    let http = http_spec(&settings, &addresses, routes, &io, listener);
+    let http = http_spec(&settings, &addresses, routes, listener);
     let specs = specs(deps, &addresses, http);
     let policy = restart_policy(&settings);
     let reclaim = reclaim(store, instance, tally, observer.clone());
@@ -171,19 +171,15 @@ impl GateOpener {
 struct Routes {
     store: Arc<Store>,
     storage: Arc<dyn Storage>,
+    io: Handle,
     readiness: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     observer: Arc<dyn Observer>,
     metrics: MetricsDesk,
+    tracer: Arc<dyn Tracer>,
 }
 
-fn http_spec(
-    settings: &Settings,
-    addresses: &Addresses,
-    routes: Routes,
-    io: &Handle,
-    listener: TcpListener,
-) -> ChildSpec {
-    let Routes { store, storage, readiness, observer, metrics } = routes;
+fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listener: TcpListener) -> ChildSpec {
+    let Routes { store, storage, io, readiness, observer, metrics, tracer } = routes;
     let provider_base = ProviderBase::new(settings.twilio.api_base.clone());
     let deps = HttpDeps {
         live: Live::new(store.clone(), io.clone()),
@@ -193,7 +189,8 @@ fn http_spec(
         gate: store.clone(),
         recordings: store,
         storage,
-        io: io.clone(),
+        tracer,
+        io,
         jobs_came_in: addresses.listener.outbox(),
         readiness,
         observer,
@@ -294,6 +291,12 @@ fn watch_rules(settings: &Settings) -> WatchRules {
         keep: queue.history_keep,
         default_max_slots: queue.default_max_slots,
     }
+}
+
+/// Made on the I/O runtime, where its connections will live.
+fn provider(settings: &Settings, io: &Handle) -> anyhow::Result<Twilio> {
+    let _on_io = io.enter();
+    Twilio::new(twilio(settings)).context("the HTTP client cannot be made")
 }
 
 fn twilio(settings: &Settings) -> TwilioConfig {

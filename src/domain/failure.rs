@@ -93,16 +93,24 @@ pub struct Failure {
     pub message: String,
     /// The provider's wish, from `Retry-After`.
     pub retry_after: Option<Duration>,
+    /// The provider's answer, where there was one.
+    pub http_status: Option<u16>,
 }
 
 impl Failure {
     pub fn new(code: FailureCode, message: impl AsRef<str>) -> Self {
-        Self { code, message: clean(message.as_ref()), retry_after: None }
+        Self { code, message: clean(message.as_ref()), retry_after: None, http_status: None }
     }
 
     #[must_use]
     pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait;
+        self
+    }
+
+    #[must_use]
+    pub fn http_status(mut self, status: u16) -> Self {
+        self.http_status = Some(status);
         self
     }
 

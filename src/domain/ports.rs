@@ -320,6 +320,8 @@ pub trait Backfills: Send + Sync {
 pub type MediaStream = Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, Failure>> + Send>>;
 
 pub struct Media {
+    /// Of the answer.
+    pub http_status: u16,
     /// Announced by `Content-Length`, where it was.
     pub length: Option<u64>,
     pub stream: MediaStream,

@@ -1,7 +1,9 @@
 //! `/v1/jobs`: enqueue one, list them, look at one.
 
 use super::{
-    HttpDeps, body,
+    HttpDeps,
+    arrival::Arrival,
+    body,
     operation::JSON,
     params::{self, Query},
     problem::Problem,
@@ -20,6 +22,7 @@ use utoipa::ToSchema;
 /// Enqueues one recording: 202 with `{id, state, deduplicated}` after the commit.
 pub async fn enqueue(
     deps: web::Data<HttpDeps>,
+    arrival: Arrival,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -27,7 +30,7 @@ pub async fn enqueue(
     params::none(&request)?;
     let body = body::read(&request, payload, &[JSON], deps.body_limit).await?;
     let job = EnqueueRequest::job_from_json(&body, &deps.provider_base, deps.sid_form).map_err(Problem::invalid)?;
-    let enqueued = deps.enqueue(job).await?;
+    let enqueued = deps.enqueue(arrival, job).await?;
     let location = (header::LOCATION, format!("/v1/jobs/{}", enqueued.id));
     Ok(HttpResponse::Accepted().insert_header(location).json(enqueued))
 }

@@ -15,12 +15,14 @@
 //! | `health` | `/healthz`, `/readyz` |
 //! | `metrics` | `/metrics` |
 //! | `body`, `params`, `problem` | bounded bodies, parameters, errors |
+//! | `arrival` | a request as a span of its trace |
 //!
 //! Handlers run on the server's own threads, whose runtimes come and go; the ports are asked on the I/O runtime
 //! ([`HttpDeps::on_io`]), where their connections live.
 
 mod access;
 mod actor;
+mod arrival;
 mod body;
 mod businesses;
 mod dashboard;
@@ -56,8 +58,10 @@ use crate::{
         observation::{Observation, Observer},
         ports::{FleetView, Gate, JobBook, Operations, RecordingBook, Storage, StoreError, StoreResult},
         recording_url::ProviderBase,
+        trace::{TraceParent, Tracer},
     },
 };
+use arrival::Arrival;
 use problem::Problem;
 use secrecy::SecretString;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -74,6 +78,7 @@ pub struct HttpDeps {
     pub gate: Arc<dyn Gate>,
     pub recordings: Arc<dyn RecordingBook>,
     pub storage: Arc<dyn Storage>,
+    pub tracer: Arc<dyn Tracer>,
     pub io: Handle,
     pub jobs_came_in: Outbox<JobsCameIn>,
     /// What stands against this process's readiness, apart from the database's answer.
@@ -141,8 +146,16 @@ impl HttpDeps {
         }
     }
 
+    /// Enqueues one job; its attempts belong to the request's trace.
+    async fn enqueue(&self, arrival: Arrival, job: NewJob) -> Result<Enqueued, Problem> {
+        let span = arrival.begin(self, &job);
+        let answer = self.commit(NewJob { trace_parent: span.trace_parent(), ..job }).await;
+        arrival::end(span, &answer);
+        answer
+    }
+
     /// Commits one job, says so in the log, and rings; all of it also when the caller hangs up or is told `timeout`.
-    async fn enqueue(&self, job: NewJob) -> Result<Enqueued, Problem> {
+    async fn commit(&self, job: NewJob) -> Result<Enqueued, Problem> {
         let (jobs, jobs_came_in) = (Arc::clone(&self.jobs), self.jobs_came_in.clone());
         let observer = Arc::clone(&self.observer);
         self.change_on_io(async move {
@@ -158,6 +171,7 @@ impl HttpDeps {
                 business_id = job.business_id.get(),
                 deduplicated = enqueued.deduplicated,
                 job_id = %enqueued.id,
+                trace_id = job.trace_parent.as_ref().and_then(TraceParent::logged_id),
                 "recording enqueued"
             );
             if !enqueued.deduplicated {

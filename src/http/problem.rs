@@ -61,6 +61,10 @@ impl Problem {
         &self.detail
     }
 
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
     #[expect(clippy::needless_pass_by_value, reason = "faults end here, and callers have them at hand")]
     pub fn invalid(errors: Vec<FieldFault>) -> Self {
         let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");

@@ -3,7 +3,9 @@
 //! which we do not.
 
 use super::{
-    HttpDeps, body,
+    HttpDeps,
+    arrival::Arrival,
+    body,
     operation::FORM,
     problem::Problem,
     signature::{is_right, spellings},
@@ -33,6 +35,7 @@ type Fields = Vec<(String, String)>;
 /// `completed` and there is nothing to fetch.
 pub async fn recording(
     deps: web::Data<HttpDeps>,
+    arrival: Arrival,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -49,7 +52,7 @@ pub async fn recording(
         tracing::warn!(reason = problem.detail(), "webhook refused");
         problem
     })?;
-    Ok(HttpResponse::Accepted().json(deps.enqueue(job).await?))
+    Ok(HttpResponse::Accepted().json(deps.enqueue(arrival, job).await?))
 }
 
 /// Signature first: until it is right, nothing else of the request is believed or answered.

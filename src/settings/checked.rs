@@ -1,11 +1,11 @@
 //! From checked values to [`Settings`], and the rules between them.
 
 use super::{
-    kind::Value,
+    kind::{Value, otlp_headers},
     typed::{
         DatabaseSettings, Environment, HttpSettings, LogFormat, LogSettings, MigrationSettings, Pooler,
         QueueSettings, Roles, Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings,
-        TwilioSettings, WorkerSettings,
+        TelemetrySettings, TwilioSettings, WorkerSettings,
     },
 };
 use crate::domain::{
@@ -13,6 +13,7 @@ use crate::domain::{
     faults::Faults,
     ids::{AccountSid, SidForm},
     retry::RetryPolicy,
+    trace::Sampling,
 };
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
@@ -172,6 +173,7 @@ impl Checked {
                 rotation: if self.string("log.rotation") == "hourly" { Rotation::Hourly } else { Rotation::Daily },
                 keep_files: self.int("log.keep_files"),
             },
+            telemetry: self.telemetry(),
             twilio: self.twilio(),
             queue: self.queue(),
             worker: WorkerSettings { count: self.int("worker.count") },
@@ -198,6 +200,25 @@ impl Checked {
         let default = self.secret("http.api_token").map(ApiToken::unnamed);
         let named = self.text("http.api_tokens").and_then(|text| ApiToken::parse_list(text).ok());
         default.into_iter().chain(named.unwrap_or_default()).collect()
+    }
+
+    fn telemetry(&self) -> TelemetrySettings {
+        let headers = self.text("telemetry.otlp_headers").and_then(otlp_headers).unwrap_or_default();
+        let sampler = self.string("telemetry.sampler");
+        let of_roots = sampler.strip_prefix("parentbased_").unwrap_or(&sampler);
+        TelemetrySettings {
+            otlp_endpoint: self.text("telemetry.otlp_endpoint").and_then(|url| url.parse().ok()),
+            otlp_headers: headers.into_iter().map(|(name, value)| (name, value.into())).collect(),
+            service_name: self.string("telemetry.service_name"),
+            sampling: Sampling {
+                follows_parent: of_roots != sampler,
+                share: match of_roots {
+                    "always_on" => 1.0,
+                    "always_off" => 0.0,
+                    _ => self.float("telemetry.sampler_arg"),
+                },
+            },
+        }
     }
 
     fn twilio(&self) -> TwilioSettings {

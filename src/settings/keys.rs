@@ -29,6 +29,16 @@ const ANY_PG_INTERVAL: Kind = Kind::PgInterval { min: Duration::from_millis(1), 
 pub(super) const ROLES: &[&str] = &["api", "webhooks", "worker"];
 pub(super) const ENVIRONMENTS: &[&str] = &["development", "test", "staging", "production"];
 
+/// As OpenTelemetry calls them.
+pub(super) const SAMPLERS: &[&str] = &[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+];
+
 pub(super) const KEYS: &[Key] = &[
     key("process.roles", Some("CALLSPOOL_ROLES"), Kind::Some(ROLES), "what this process does"),
     key(
@@ -154,6 +164,31 @@ pub(super) const KEYS: &[Key] = &[
     key("log.level", None, Kind::LogLevel, "what is logged"),
     key("log.rotation", None, Kind::OneOf(&["hourly", "daily"]), "when a new file begins"),
     key("log.keep_files", None, Kind::Int { min: 1, max: 10_000 }, "files that are kept"),
+    key(
+        "telemetry.otlp_endpoint",
+        Some("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        Kind::HttpUrl,
+        "the collector that traces go to, by OTLP over HTTP; no traces without one",
+    ),
+    key(
+        "telemetry.otlp_headers",
+        Some("OTEL_EXPORTER_OTLP_HEADERS"),
+        Kind::OtlpHeaders,
+        "sent to the collector with each batch, such as its API key",
+    ),
+    key("telemetry.service_name", Some("OTEL_SERVICE_NAME"), Kind::Name, "what the process is called in traces"),
+    key(
+        "telemetry.sampler",
+        Some("OTEL_TRACES_SAMPLER"),
+        Kind::OneOf(SAMPLERS),
+        "which traces are recorded; parentbased: those that a caller began as the caller does",
+    ),
+    key(
+        "telemetry.sampler_arg",
+        Some("OTEL_TRACES_SAMPLER_ARG"),
+        Kind::Float { min: 0.0, max: 1.0 },
+        "the share that a sampler with traceidratio records",
+    ),
     key(
         "twilio.account_sid",
         Some("TWILIO_ACCOUNT_SID"),

@@ -6,6 +6,7 @@ use crate::domain::{
     ids::{AccountSid, SidForm},
     sql_name::{is_name, is_table},
 };
+use reqwest::header::{HeaderName, HeaderValue};
 use sqlx::postgres::PgConnectOptions;
 use std::{net::SocketAddr, time::Duration};
 use tracing_subscriber::filter::Targets;
@@ -42,6 +43,8 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
     /// One or more of these.
     Some(&'static [&'static str]),
+    /// Words for people.
+    Name,
     Path,
     /// A folder that exists.
     Folder,
@@ -57,6 +60,8 @@ pub(super) enum Kind {
     Secret,
     /// `name:scope+scope:token`, separated by commas; never shown. What is wrong with an entry is a rule of its own.
     ApiTokens,
+    /// `name=value` pairs as OpenTelemetry writes them; never shown.
+    OtlpHeaders,
     /// A `postgres://` URL that the driver understands; never shown.
     PostgresUrl,
 }
@@ -74,7 +79,7 @@ pub(super) enum Value {
 
 impl Kind {
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::ApiTokens | Self::PostgresUrl)
+        matches!(self, Self::Secret | Self::ApiTokens | Self::OtlpHeaders | Self::PostgresUrl)
     }
 
     /// `None`: not allowed.
@@ -106,12 +111,13 @@ impl Kind {
                 let list: Vec<String> = names.map(ToOwned::to_owned).collect();
                 list.iter().all(|name| is_table(name)).then_some(Value::List(list))
             }
-            Self::Path => (!raw.is_empty() && !raw.contains(char::is_control)).then(text),
+            Self::Name | Self::Path => (!raw.is_empty() && !raw.contains(char::is_control)).then(text),
             Self::Secret => {
                 let one_word = !raw.is_empty() && !raw.contains(|c: char| c.is_whitespace() || c.is_control());
                 one_word.then(text)
             }
             Self::ApiTokens => (!raw.contains(char::is_control)).then(text),
+            Self::OtlpHeaders => otlp_headers(raw).map(|_| text()),
             Self::Schema => is_name(raw).then(text),
             Self::Address => raw.parse::<SocketAddr>().ok().map(|_| text()),
             Self::HttpUrl => is_http_base(raw).then(text),
@@ -142,6 +148,7 @@ impl Kind {
             Self::Seconds { min, max } => format!("a whole number of seconds from {min} to {max}"),
             Self::OneOf(words) => format!("one of: {}", words.join(", ")),
             Self::Some(words) => format!("one or more of, separated by commas: {}", words.join(", ")),
+            Self::Name => "a text without line breaks".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Folder => "a folder that exists".to_owned(),
             Self::Tables => "lower-case names of tables, separated by commas, such as leads, crm.calls".to_owned(),
@@ -160,9 +167,37 @@ impl Kind {
             Self::ApiTokens => {
                 format!("name:scope+scope:token, separated by commas; a token has at least {MIN_SECRET} characters")
             }
+            Self::OtlpHeaders => {
+                "name=value, separated by commas; in a value, spaces and commas as %20 and %2C".to_owned()
+            }
             Self::PostgresUrl => "a postgres:// URL".to_owned(),
         }
     }
+}
+
+/// The headers of `OTEL_EXPORTER_OTLP_HEADERS` (OpenTelemetry, "Protocol Exporter"), their values percent-decoded.
+pub(super) fn otlp_headers(text: &str) -> Option<Vec<(String, String)>> {
+    let header = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let (name, value) = (name.trim(), percent_decoded(value.trim())?);
+        let is_right = HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_str(&value).is_ok();
+        is_right.then(|| (name.to_owned(), value))
+    };
+    text.split_terminator(',').map(header).collect()
+}
+
+/// `None`: a % without two hexadecimal digits, or no text.
+fn percent_decoded(text: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.bytes());
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            bytes.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// `file://host/path` is not: a folder of this machine was hardly meant by it.
@@ -194,6 +229,16 @@ mod tests {
         }
         for bad in ["", "file:", "file://", "file://host/x", "s3://bucket", "./data", "file:a\nb"] {
             assert!(Kind::StorageUrl.check(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_collectors_headers_are_names_and_values_that_can_be_sent() {
+        let pairs = otlp_headers("api-key=s=1, Authorization=Basic%20a%2Cb,").unwrap();
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(pairs, [("api-key", "s=1"), ("Authorization", "Basic a,b")]);
+        for bad in ["api-key", "=x", "a b=x", "a=%", "a=%2", "a=%zz", "a=%ff", "a=%0A", "a=1,b"] {
+            assert!(Kind::OtlpHeaders.check(bad).is_none(), "{bad}");
         }
     }
 

@@ -15,6 +15,6 @@ pub use layers::Vars;
 pub use load::{Effective, EffectiveValue, SettingsError};
 pub use typed::{
     DatabaseSettings, Environment, HttpSettings, LogFormat, LogSettings, MigrationSettings, Pooler, QueueSettings,
-    Role, Roles, Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings, TwilioSettings,
-    WorkerSettings,
+    Role, Roles, Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings, TelemetrySettings,
+    TwilioSettings, WorkerSettings,
 };

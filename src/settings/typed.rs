@@ -6,6 +6,7 @@ use crate::domain::{
     faults::Faults,
     ids::{AccountSid, SidForm},
     retry::RetryPolicy,
+    trace::Sampling,
 };
 use secrecy::SecretString;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -77,6 +78,7 @@ pub struct Settings {
     pub http: HttpSettings,
     pub storage: StorageSettings,
     pub log: LogSettings,
+    pub telemetry: TelemetrySettings,
     pub twilio: TwilioSettings,
     pub queue: QueueSettings,
     pub worker: WorkerSettings,
@@ -163,6 +165,15 @@ pub struct LogSettings {
     pub level: String,
     pub rotation: Rotation,
     pub keep_files: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct TelemetrySettings {
+    /// `None`: no traces.
+    pub otlp_endpoint: Option<Url>,
+    pub otlp_headers: Vec<(String, SecretString)>,
+    pub service_name: String,
+    pub sampling: Sampling,
 }
 
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! Logging: readable or JSON lines on stdout, JSON lines in rolling files, and the table of all events; and metrics,
+//! Logging: readable or JSON lines on stdout, JSON lines in rolling files, and the table of all events; metrics and traces,
 //! which do not depend on it.
 //!
 //! Nothing here blocks an actor: lines go through bounded buffers that drop when they are full, and the drops are
@@ -8,6 +8,7 @@ pub mod events;
 mod line;
 pub mod metrics;
 mod panic_hook;
+pub mod traces;
 
 pub use panic_hook::install as install_panic_hook;
 

@@ -71,5 +71,6 @@ mod recording;
 mod recordings;
 mod recordings_waiting;
 mod supervision_faults;
+mod traces;
 mod webhook;
 mod webhook_limits;

@@ -8,14 +8,16 @@ pub use download_only::DownloadOnly;
 use crate::domain::{
     failure::Failure,
     job::{ClaimedJob, JobType, StoredRecording},
+    trace::Branch,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
 
 /// One attempt at one job, on the I/O runtime. Dropping the future interrupts it: nothing half-done may be seen then.
+/// What it does in steps worth seeing it puts into `spans`.
 #[async_trait]
 pub trait JobHandler: Send + Sync {
-    async fn run(&self, job: &ClaimedJob) -> Result<StoredRecording, Failure>;
+    async fn run(&self, job: &ClaimedJob, spans: &Branch) -> Result<StoredRecording, Failure>;
 }
 
 #[derive(Clone)]

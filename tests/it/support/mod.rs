@@ -1,6 +1,7 @@
 //! What the tests share: a real PostgreSQL, real processes, and a provider that does as it is told.
 
 pub mod backfills;
+pub mod collector;
 pub mod command;
 pub mod gate;
 pub mod http;
