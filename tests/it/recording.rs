@@ -1,6 +1,10 @@
 //! A recording's whole way, through a real process.
 
-use crate::support::{Answer, Database, Provider, process::Setup, provider::recording};
+use crate::support::{
+    Answer, Database, Provider,
+    process::Setup,
+    provider::{mp3, recording},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_goes_from_the_api_to_a_verified_file() {
@@ -13,6 +17,16 @@ async fn a_recording_goes_from_the_api_to_a_verified_file() {
     let job = process.job(id).await;
     assert_eq!((&job["state"], &job["attempt"]), (&"done".into(), &1.into()));
     assert_eq!(provider.asked()[0].authorization.as_deref(), Some(Provider::basic_auth().as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_of_a_few_bytes_is_stored_too() {
+    let (database, provider) = (Database::empty().await, Provider::start());
+    provider.tell(1, [Answer::Media(mp3(1, 8))]);
+    let process = Setup::new(&database).provider(&provider).run().await;
+    process.enqueue(42, 1).await;
+    assert_eq!(process.event("WORKER_RELEASE_SLOT").await["reason"], "success", "{}", process.everything());
+    assert_eq!(std::fs::read(process.file(42, 1)).unwrap(), mp3(1, 8));
 }
 
 #[tokio::test(flavor = "multi_thread")]
