@@ -1,6 +1,6 @@
 # callspool: `make demo` shows it at work, `make test` proves it. Both install what they lack.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all run lint fmt bench image
+.PHONY: help setup demo test test-all run lint fmt bench screenshots image
 
 # One build serves the demo and the tests: the feature compiles the failures on purpose in.
 FEATURES := --features faults
@@ -15,7 +15,7 @@ export LD_LIBRARY_PATH := $(PRIVATE)/usr/lib/$(shell uname -m)-linux-gnu:$(PRIVA
 endif
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: ## Install what is missing: PostgreSQL's server binaries, a linker
 	@sh .ci/setup.sh
@@ -36,7 +36,7 @@ test: setup ## Lints and all tests that install in a minute or two
 test-after-setup:
 	cargo test --locked $(FEATURES)
 
-test-all: setup ## The heavier parts beside make test: other features, PgBouncer, restarts, licences
+test-all: setup ## The heavier parts beside make test: other features, PgBouncer, restarts, a browser, licences
 	@$(MAKE) --no-print-directory test-all-after-setup
 
 .PHONY: test-all-after-setup
@@ -45,6 +45,8 @@ test-all-after-setup:
 	cargo test --locked --lib
 	@sh .ci/setup.sh heavy
 	cargo test --locked $(FEATURES) --test heavy
+	cargo build --locked $(FEATURES)
+	cd tests/browser && npm test
 	CALLSPOOL_BENCH_JOBS=2000 cargo bench --locked --bench pure --bench start --bench lists -- --test
 	sh .ci/audit.sh
 
@@ -69,6 +71,15 @@ bench: setup ## Benchmarks: the pure parts, a cold start, lists beside a long ba
 .PHONY: bench-after-setup
 bench-after-setup:
 	cargo bench --locked --bench pure --bench start --bench lists
+
+screenshots: setup ## Pictures of the dashboard for the README, of a real fleet
+	@$(MAKE) --no-print-directory screenshots-after-setup
+
+.PHONY: screenshots-after-setup
+screenshots-after-setup:
+	@sh .ci/setup.sh heavy
+	cargo build --locked $(FEATURES)
+	node tests/browser/screenshots.mjs
 
 image: ## Build the container image
 	docker build -t callspool .

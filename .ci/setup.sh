@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what `make demo` and `make test` need and this machine lacks: a C linker, and PostgreSQL's server binaries.
 # `setup.sh heavy` also gets what the heavy tests need: PgBouncer, always by unpacking it, since its package would start
-# a service.
+# a service; and for the tests of the dashboard Chromium, Node.js and their packages, the former only as root.
 #
 # As root (or with a sudo that asks for nothing) by apt-get, without the cluster that Debian's package would make.
 # As anybody else the packages are unpacked below .callspool/, and nothing of the system changes.
@@ -71,6 +71,31 @@ have_pgbouncer() {
     command -v pgbouncer >/dev/null || [ -x "$private/usr/sbin/pgbouncer" ]
 }
 
+have_chromium() {
+    command -v "${CHROMIUM:-chromium}" >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null
+}
+
+# Of Debian's packages npm needs Debian's nodejs: it is left alone where another Node.js has brought its own.
+install_browser() {
+    have_chromium || set -- "$@" chromium fonts-dejavu-core
+    command -v npm >/dev/null || set -- "$@" nodejs npm
+    [ $# -gt 0 ] || return 0
+    may_install || { say "the dashboard's tests need Chromium and Node.js 18 or newer with npm: install $*"; return 1; }
+    say "installing $*"
+    apt_install "$@"
+}
+
+# What was installed last stands in a file of npm's own.
+install_modules() {
+    (
+        cd tests/browser
+        [ node_modules/.package-lock.json -nt package-lock.json ] && return
+        say "installing the packages of tests/browser"
+        npm ci --silent
+        touch node_modules/.package-lock.json
+    )
+}
+
 if ! command -v cc >/dev/null; then
     may_install || { say "a C compiler is needed to link: apt-get install gcc libc6-dev"; exit 1; }
     say "installing a C linker"
@@ -88,6 +113,10 @@ if ! have_postgres; then
 fi
 if [ "${1:-}" = heavy ] && ! have_pgbouncer; then
     unpack pgbouncer
+fi
+if [ "${1:-}" = heavy ]; then
+    install_browser
+    install_modules
 fi
 if ! command -v cargo >/dev/null; then
     say "Rust is needed: https://rustup.rs"

@@ -35,26 +35,35 @@ fn lean(text: &str, alone: &str) -> String {
 }
 
 fn squeeze(line: &str, alone: &str, lean: &mut String) {
-    let mut quote = None;
+    // What is open: a text by its quotation mark, and by `{` a place in one, in which there may be texts again.
+    let mut open = Vec::new();
     let mut characters = line.chars().peekable();
     while let Some(c) = characters.next() {
-        match quote {
-            Some(_) if c == '\\' => {
-                lean.push(c);
-                lean.extend(characters.next());
-                continue;
+        match open.last() {
+            Some(quote @ ('\'' | '"' | '`')) => {
+                if c == '\\' {
+                    lean.push(c);
+                    lean.extend(characters.next());
+                    continue;
+                }
+                if c == *quote {
+                    open.pop();
+                } else if *quote == '`' && c == '{' && lean.ends_with('$') {
+                    open.push('{');
+                }
             }
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if matches!(c, '\'' | '"' | '`') => quote = Some(c),
-            None if c == ' ' => {
+            _ if matches!(c, '\'' | '"' | '`' | '{') => open.push(c),
+            _ if c == '}' => {
+                open.pop();
+            }
+            _ if c == ' ' => {
                 let next = characters.peek().copied();
                 if lean.ends_with(|before| alone.contains(before)) || next.is_some_and(|next| alone.contains(next))
                 {
                     continue;
                 }
             }
-            None => {}
+            _ => {}
         }
         lean.push(c);
     }
@@ -66,8 +75,11 @@ mod tests {
 
     #[test]
     fn a_script_loses_what_it_does_not_need_and_keeps_its_texts() {
-        let text = "// why\n/** What\n    it is. */\nexport const a = (b) => {\n  return b + -1 ? 'x : \\' y' : `${b}  c`;\n};\n\nlet d\n";
-        assert_eq!(lean_js(text), "export const a=(b)=>{return b + -1?'x : \\' y':`${b}  c`;};let d\n");
+        let text = "// why\n/** What\n    it is. */\nexport const a = (b) => {\n  return b + -1 ? 'x : \\' y' : `${b}  c ${b.map((d) => `${d} : ${e}`)} : ${f}`;\n};\n\nlet d\n";
+        assert_eq!(
+            lean_js(text),
+            "export const a=(b)=>{return b + -1?'x : \\' y':`${b}  c ${b.map((d)=>`${d} : ${e}`)} : ${f}`;};let d\n"
+        );
     }
 
     #[test]

@@ -19,8 +19,11 @@ export function business({ id, changed, may }) {
     title: t('business.name', { id: ltr(id, 'id') }),
     load,
     up: ['#/businesses', t('businesses')],
-    view: () => fetched(it, (found) => view(newest(found))),
+    view: () => it.error?.status === 404 ? unmet() : fetched(it, (found) => view(newest(found))),
   };
+
+  // It may be set up before its first job.
+  const unmet = () => [h('p', { class: 'notice' }, english(it.error.message)), may('operate') && card(t('business.settings'), settings({ business_id: id, max_slots: 5, weight: 1 }, load))];
 
   function view(found) {
     const count = (name) => [t(`many.${name}`), found[name] > 0 ? link(query('#/jobs', { state: name, business_id: id }), num(found[name])) : num(found[name] ?? 0)];

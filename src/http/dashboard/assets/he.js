@@ -56,7 +56,7 @@ export default {
 
   'businesses.none': 'לאף עסק לא הייתה עדיין משימה.', 'businesses.all': 'כל העסקים', 'businesses.go': 'מספר עסק', 'businesses.count': { one: 'עסק אחד', two: 'שני עסקים', other: '{n} עסקים' },
   'business.name': 'עסק {id}', 'business.weight': 'משקל', 'business.max_slots': 'משבצות', 'business.waiting': 'זמן המתנה', 'business.settings': 'הגדרות', 'business.works': 'פעיל',
-  'business.pause': 'השהיית עסק {id}', 'business.resume': 'המשך של עסק {id}', 'business.edit': 'עריכת עסק {id}', 'business.paused': 'עסק {id} מושהה: שום משימה שלו לא מתחילה.', 'business.resumed': 'עסק {id} ממשיך.',
+  'business.pause': 'השהיה של עסק {id}', 'business.resume': 'המשך של עסק {id}', 'business.edit': 'עריכה של עסק {id}', 'business.paused': 'עסק {id} מושהה: שום משימה שלו לא מתחילה.', 'business.resumed': 'עסק {id} ממשיך.',
   'business.changed': 'עסק {id} שונה.', 'business.is_paused': 'מושהה זה {since} על ידי {by}.', 'business.pause_means': 'מה שרץ רשאי להסתיים; דבר אינו מתחיל.',
   'business.recent': 'משימות אחרונות', 'business.all_jobs': 'כל המשימות שלו', 'business.history': 'מי עשה מה',
   'actions.none': 'איש לא שינה כאן דבר.', 'actions.at': 'מתי', 'actions.who': 'מי', 'actions.what': 'מה', 'actions.detail': 'פרטים', 'actions.job': 'משימה',

@@ -3,7 +3,7 @@
 import { resource } from './api.js';
 import { h } from './dom.js';
 import { chip, empty, facts, fetched, ltr } from './parts.js';
-import { duration, num, since, t, when, word } from './words.js';
+import { duration, num, since, t, word } from './words.js';
 
 /** A process that has not beaten for this long is probably gone; its jobs come back after `queue.beat_ttl`. */
 const QUIET_MS = 15_000;
@@ -53,20 +53,17 @@ function grouped(actors) {
 }
 
 const KIND = { up: 'done', waiting: 'scheduled', restarting: 'dead', stopped: 'cancelled' };
-const restartsOf = (actor) => actor.restarts ?? Math.max((actor.generation ?? 1) - 1, 0);
 
 function restarts(actors) {
-  const count = actors.reduce((sum, actor) => sum + restartsOf(actor), 0);
+  const count = actors.reduce((sum, actor) => sum + Math.max(actor.generation - 1, 0), 0);
   return count > 0 && h('span', { class: 'fault' }, t('actor.restarts', { n: count }));
 }
 
 function leaf(actor) {
-  const panic = actor.last_panic;
   return h('li', { key: actor.actor },
     h('span', { class: 'actor' }, ltr(actor.actor)),
     chip(KIND[actor.state] ?? 'cancelled', word('actor', actor.state)),
     h('span', { class: 'quiet' }, t('actor.generation', { n: actor.generation })),
     restarts([actor]),
-    panic && h('p', { class: 'panic' }, t('actor.panic'), ' ', ltr(typeof panic === 'string' ? panic : panic.place ?? panic.location ?? ''),
-      panic.message && [' ', h('span', { dir: 'auto', lang: 'en' }, panic.message)], panic.at && [' · ', when(panic.at)]));
+    actor.last_panic && h('p', { class: 'panic' }, t('actor.panic'), ' ', ltr(actor.last_panic)));
 }

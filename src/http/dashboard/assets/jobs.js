@@ -11,8 +11,6 @@ export const STATES = ['ready', 'running', 'scheduled', 'dead', 'cancelled', 'do
 export const MAY_RETRY = new Set(['dead', 'cancelled', 'scheduled']);
 export const MAY_CANCEL = new Set(['ready', 'scheduled', 'running']);
 const PAGE = 50;
-/** Of one request; the server's bound. */
-const AT_ONCE = 1000;
 
 /** Where the pages before this one began, so that there is a way back: the API only goes forward. */
 const trail = [];
@@ -59,13 +57,14 @@ export function jobs({ params, changed, may, go }) {
     await load();
   }
 
-  // As many requests as it takes; those that run are only asked to stop, so one request has asked them all.
+  // As many requests as it takes, from the newest job to the oldest.
   async function all(action) {
     const total = { changed: 0 };
-    for (;;) {
-      const answer = await send('POST', `/v1/jobs/${action}`, { ...wanted(), limit: AT_ONCE });
-      total.changed += answer.changed;
-      if (!answer.more || answer.changed === 0 || filter.state === 'running') return total;
+    for (let page = {}; ; ) {
+      const { changed: some, results, more } = await send('POST', `/v1/jobs/${action}`, { ...wanted(), ...page });
+      total.changed += some;
+      if (!more || results.length === 0) return total;
+      page = { after: results[0].id };
     }
   }
   const wanted = () => Object.fromEntries(Object.entries(filter).filter(([, value]) => value).map(([name, value]) => [name, name === 'business_id' ? Number(value) : value]));

@@ -8,7 +8,7 @@ const OLD_MS = 15_000;
 const LOOKED_MS = 60_000;
 
 export const live = {
-  /** connecting, live, reconnecting or off */
+  /** connecting, live or reconnecting; off when nobody is signed in. */
   state: 'connecting',
   overview: null,
   /** By this machine's clock. */
@@ -20,6 +20,7 @@ export const live = {
 
 let source = null;
 let retry = 0;
+let lost = 0;
 let changed = () => {};
 
 /** The server's clock, which ages are told by: this machine's may be wrong. */
@@ -45,6 +46,7 @@ export function start(onChange) {
 
 export function stop() {
   document.removeEventListener('visibilitychange', follow);
+  clearTimeout(lost);
   close();
   Object.assign(live, { state: 'off', overview: null, receivedAt: 0 });
 }
@@ -61,22 +63,28 @@ function close() {
   source = null;
 }
 
+function heard(news) {
+  clearTimeout(lost);
+  lost = 0;
+  Object.assign(live, { state: 'live' }, news);
+  changed();
+}
+
 function open() {
   close();
   source = new EventSource('/v1/events');
   source.addEventListener('overview', (event) => {
     const { viewers, now: sent, ...overview } = JSON.parse(event.data);
     offset = Date.parse(sent) - Date.now() || 0;
-    Object.assign(live, { state: 'live', overview, receivedAt: Date.now(), viewers: viewers ?? 1, trouble: null });
-    changed();
+    heard({ overview, receivedAt: Date.now(), viewers, trouble: null });
   });
-  source.addEventListener('trouble', (event) => {
-    Object.assign(live, { state: 'live', trouble: JSON.parse(event.data).code });
-    changed();
-  });
+  source.addEventListener('trouble', (event) => heard({ trouble: JSON.parse(event.data).code }));
   source.onerror = () => {
-    live.state = 'reconnecting';
-    changed();
+    // The server ends a stream now and then to see the session again: nobody is to notice that.
+    lost ||= setTimeout(() => {
+      lost = 0;
+      if (!document.hidden) heard({ state: 'reconnecting' });
+    }, 2_500);
     // The browser tries again by itself, unless it was an answer that is no stream: 401, 503, a proxy's page.
     if (source?.readyState === EventSource.CLOSED) {
       source = null;
@@ -89,5 +97,5 @@ function open() {
 async function again() {
   // A session that is over says so here, and the page becomes the login.
   await get('/v1/status').catch(() => {});
-  if (live.state === 'reconnecting' && !document.hidden) open();
+  if (!source && !document.hidden && live.state !== 'off') open();
 }

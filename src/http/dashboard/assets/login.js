@@ -2,8 +2,7 @@
 
 import { send } from './api.js';
 import { h } from './dom.js';
-import { icon } from './parts.js';
-import { problem } from './parts.js';
+import { icon, problem } from './parts.js';
 import { t } from './words.js';
 
 export function login({ changed, signedIn }) {
@@ -31,6 +30,8 @@ export function login({ changed, signedIn }) {
     title: t('login'),
     view: () => h('form', { class: 'card login', onsubmit: submit },
       h('p', null, t('login.text')),
+      // For password managers, which keep a token under a name.
+      h('input', { type: 'text', hidden: true, autocomplete: 'username', value: 'callspool' }),
       h('label', null, h('span', null, t('login.token')),
         h('input', { type: 'password', name: 'token', id: 'token', autocomplete: 'current-password', required: true, dir: 'ltr', 'aria-describedby': fault ? 'fault' : null, 'aria-invalid': fault ? 'true' : null, ref: (node) => node.focus() })),
       fault && h('p', { class: 'notice bad', id: 'fault', role: 'alert' }, icon('warn'), fault),

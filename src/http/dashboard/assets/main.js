@@ -143,7 +143,7 @@ function tools() {
     session && h('button', { type: 'button', class: 'plain wide-only', 'aria-label': t('keys'), title: t('keys'), onclick: keys }, icon('keys')),
     h('button', { type: 'button', class: 'plain', 'aria-label': t(dark ? 'theme.light' : 'theme.dark'), title: t(dark ? 'theme.light' : 'theme.dark'), onclick: theme }, icon(dark ? 'sun' : 'moon')),
     h('button', { type: 'button', class: 'plain', lang: other, onclick: speak }, other === 'he' ? 'עברית' : 'English'),
-    session && !session.open && h('button', { type: 'button', class: 'plain', 'aria-label': t('logout'), title: t('logout'), onclick: logout }, icon('out')));
+    session && session.name !== 'loopback' && h('button', { type: 'button', class: 'plain', 'aria-label': t('logout'), title: t('logout'), onclick: logout }, icon('out')));
 }
 
 function focusMain() {
