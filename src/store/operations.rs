@@ -4,7 +4,8 @@ use super::{
     Store,
     bells::CANCEL,
     errors::clean_error,
-    rows::{ActionRow, BusinessRow, ExplainRow, unknown},
+    operate_rows::{ActionRow, BusinessRow, ExplainRow},
+    rows::unknown,
 };
 use crate::domain::{
     business::{BusinessChange, BusinessFilter, BusinessView},

@@ -4,7 +4,7 @@ use super::{
     Store,
     errors::clean_error,
     millis,
-    rows::{OverviewRow, PulseRow, StallRow},
+    overview_rows::{OverviewRow, PulseRow, StallRow},
 };
 use crate::domain::{
     overview::{Overview, PulseCounts, StallChange},

@@ -2,14 +2,10 @@
 //! does not fit all the same is an error of the row, not a panic.
 
 use crate::domain::{
-    business::BusinessView,
-    explain::{JobFacts, LeaseFacts, LiveInstance, SlotHolder},
     ids::{BusinessId, CallSid, InstanceId, JobId, RecordingSid},
     job::{AttemptView, ClaimedJob, Enqueued, JobType, JobView, LastError},
     lease::{LeaseId, WorkerLife},
-    operate::OperatorAction,
-    overview::{Overview, PulsePoint, Stall, StallChange, quantile_ms},
-    ports::{Backlog, HeldLease, InstanceInfo, InstanceStatus, StoreError, StoreResult},
+    ports::{HeldLease, InstanceInfo, InstanceStatus, StoreError, StoreResult},
 };
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
@@ -58,7 +54,7 @@ impl TryFrom<EnqueuedRow> for Enqueued {
 #[derive(sqlx::FromRow)]
 pub(super) struct JobRow {
     job_id: i64,
-    business_id: i64,
+    pub(super) business_id: i64,
     call_sid: String,
     recording_sid: Option<String>,
     job_type: String,
@@ -72,7 +68,7 @@ pub(super) struct JobRow {
     finished_at: Option<DateTime<Utc>>,
     error_code: Option<String>,
     error_message: Option<String>,
-    instance_id: Option<Uuid>,
+    pub(super) instance_id: Option<Uuid>,
 }
 
 impl JobRow {
@@ -243,229 +239,5 @@ impl From<InstanceRow> for InstanceStatus {
             actors: row.actors.0,
         };
         Self { info, started_at: row.started_at, beat_age_ms: row.beat_age_ms }
-    }
-}
-
-#[derive(sqlx::FromRow)]
-pub(super) struct BusinessRow {
-    business_id: i64,
-    max_slots: i32,
-    weight: i16,
-    paused: bool,
-    paused_at: Option<DateTime<Utc>>,
-    paused_by: Option<String>,
-    running: i32,
-    ready: i64,
-    scheduled: i64,
-    done: i64,
-    cancelled: i64,
-    dead: i64,
-    waiting_since: DateTime<Utc>,
-}
-
-impl TryFrom<BusinessRow> for BusinessView {
-    type Error = StoreError;
-
-    fn try_from(row: BusinessRow) -> StoreResult<Self> {
-        Ok(Self {
-            business_id: business_id(row.business_id)?,
-            max_slots: row.max_slots,
-            weight: row.weight,
-            paused: row.paused,
-            paused_at: row.paused_at,
-            paused_by: row.paused_by,
-            running: row.running,
-            // A job may end before its bell is read.
-            ready: row.ready.max(0),
-            scheduled: row.scheduled.max(0),
-            done: row.done,
-            cancelled: row.cancelled,
-            dead: row.dead,
-            waiting_since: row.waiting_since,
-        })
-    }
-}
-
-#[derive(sqlx::FromRow)]
-pub(super) struct ActionRow {
-    at: DateTime<Utc>,
-    operator: String,
-    action: String,
-    business_id: Option<i64>,
-    job_id: Option<i64>,
-    detail: String,
-}
-
-impl TryFrom<ActionRow> for OperatorAction {
-    type Error = StoreError;
-
-    fn try_from(row: ActionRow) -> StoreResult<Self> {
-        Ok(Self {
-            at: row.at,
-            operator: row.operator,
-            action: row.action,
-            business_id: row.business_id.map(business_id).transpose()?,
-            job_id: row.job_id.map(JobId),
-            detail: row.detail,
-        })
-    }
-}
-
-/// What `explain` knows of a job.
-#[derive(sqlx::FromRow)]
-pub(super) struct ExplainRow {
-    #[sqlx(flatten)]
-    job: JobRow,
-    now: DateTime<Utc>,
-    retry_after_ms: Option<i64>,
-    worker: Option<i32>,
-    deadline_at: Option<DateTime<Utc>>,
-    cancel_requested: Option<bool>,
-    host: Option<String>,
-    beat_age_ms: Option<i64>,
-    holders: Json<Vec<SlotHolder>>,
-    ahead: i64,
-    live: Json<Vec<LiveInstance>>,
-    worker_seen_at: Option<DateTime<Utc>>,
-    in_use: i64,
-}
-
-impl ExplainRow {
-    pub(super) fn business_id(&self) -> StoreResult<BusinessId> {
-        business_id(self.job.business_id)
-    }
-
-    pub(super) fn facts(self, business: Option<BusinessView>, max_attempts: u16) -> StoreResult<JobFacts> {
-        let lease = match (self.worker, self.deadline_at, self.job.instance_id) {
-            (Some(worker), Some(deadline_at), Some(instance)) => Some(LeaseFacts {
-                instance: InstanceId(instance),
-                host: self.host,
-                worker: u16::try_from(worker).unwrap_or(u16::MAX),
-                deadline_at,
-                beat_age_ms: self.beat_age_ms,
-                cancel_requested: self.cancel_requested.unwrap_or(false),
-            }),
-            _ => None,
-        };
-        Ok(JobFacts {
-            job: self.job.view(max_attempts)?,
-            now: self.now,
-            retry_after_ms: self.retry_after_ms,
-            lease,
-            business,
-            holders: self.holders.0,
-            ahead: self.ahead,
-            live: self.live.0,
-            worker_seen_at: self.worker_seen_at,
-            in_use: self.in_use,
-        })
-    }
-}
-
-#[derive(sqlx::FromRow)]
-pub(super) struct StallRow {
-    change: String,
-    reason: String,
-    since: DateTime<Utc>,
-    businesses: i64,
-    ready: i64,
-    business_id: i64,
-}
-
-impl StallRow {
-    pub(super) fn change(self) -> StoreResult<StallChange> {
-        let is_over = self.change == "over";
-        let (since, businesses, ready) = (self.since, self.businesses, self.ready);
-        let stall = stall(&self.reason, since, businesses, ready, self.business_id)?;
-        Ok(if is_over { StallChange::Over(stall) } else { StallChange::Begun(stall) })
-    }
-}
-
-fn stall(reason: &str, since: DateTime<Utc>, businesses: i64, ready: i64, id: i64) -> StoreResult<Stall> {
-    let reason = reason.parse().map_err(|_| unknown("reason"))?;
-    Ok(Stall::new(reason, since, businesses, ready, business_id(id)?))
-}
-
-#[derive(sqlx::FromRow)]
-pub(super) struct OverviewRow {
-    watched_at: Option<DateTime<Utc>>,
-    ready: i64,
-    scheduled: i64,
-    running: i64,
-    done: i64,
-    cancelled: i64,
-    dead: i64,
-    oldest_ready: Option<DateTime<Utc>>,
-    live_instances: i32,
-    live_workers: i32,
-    busiest: Vec<i64>,
-    stalls: Json<Vec<StallJson>>,
-}
-
-#[derive(serde::Deserialize)]
-struct StallJson {
-    reason: String,
-    since: DateTime<Utc>,
-    businesses: i64,
-    ready: i64,
-    business_id: i64,
-}
-
-impl OverviewRow {
-    pub(super) fn busiest(&self) -> Vec<i64> {
-        self.busiest.clone()
-    }
-
-    pub(super) fn overview(self, businesses: Vec<BusinessView>, pulse: Vec<PulsePoint>) -> StoreResult<Overview> {
-        let stalls = self.stalls.0.into_iter();
-        let stalls = stalls.map(|s| stall(&s.reason, s.since, s.businesses, s.ready, s.business_id));
-        Ok(Overview {
-            at: self.watched_at,
-            stalls: stalls.collect::<StoreResult<_>>()?,
-            backlog: Backlog {
-                ready: self.ready.max(0),
-                scheduled: self.scheduled.max(0),
-                running: self.running,
-                done: self.done,
-                cancelled: self.cancelled,
-                dead: self.dead,
-            },
-            slots_in_use: self.running,
-            oldest_ready: self.oldest_ready,
-            businesses,
-            instances: self.live_instances,
-            workers: self.live_workers,
-            pulse,
-        })
-    }
-}
-
-#[derive(sqlx::FromRow)]
-pub(super) struct PulseRow {
-    at: DateTime<Utc>,
-    ready: Option<i64>,
-    scheduled: Option<i64>,
-    running: Option<i64>,
-    done: i64,
-    failed: i64,
-    dead: i64,
-    bytes: i64,
-    latency: Vec<i64>,
-}
-
-impl From<PulseRow> for PulsePoint {
-    fn from(row: PulseRow) -> Self {
-        Self {
-            at: row.at,
-            ready: row.ready.map(|ready| ready.max(0)),
-            scheduled: row.scheduled.map(|scheduled| scheduled.max(0)),
-            running: row.running,
-            done: row.done,
-            failed: row.failed,
-            dead: row.dead,
-            bytes: row.bytes,
-            p50_ms: quantile_ms(&row.latency, 0.5),
-            p95_ms: quantile_ms(&row.latency, 0.95),
-        }
     }
 }
