@@ -29,7 +29,7 @@ const COMMANDS: [&str; 20] = [
 ];
 
 /// A command that needs neither a database nor a configuration.
-async fn setup() -> Setup {
+fn setup() -> Setup {
     Setup::new(&Database { url: "nonsense".to_owned() }).var("RUN_MIGRATIONS", "nonsense")
 }
 
@@ -39,7 +39,7 @@ async fn judged(program: &str, arguments: &[&str], input: &str) -> Option<(bool,
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().ok()?;
     let mut stdin = child.stdin.take().unwrap();
-    let (_, output) = tokio::join!(
+    let ((), output) = tokio::join!(
         async {
             stdin.write_all(input.as_bytes()).await.unwrap();
             drop(stdin);
@@ -52,7 +52,7 @@ async fn judged(program: &str, arguments: &[&str], input: &str) -> Option<(bool,
 
 #[tokio::test(flavor = "multi_thread")]
 async fn completions_are_scripts_that_their_shells_understand_and_know_every_command() {
-    let setup = setup().await;
+    let setup = setup();
     for (shell, check) in [
         ("bash", Some(["bash", "-n"])),
         ("zsh", Some(["zsh", "-n"])),
@@ -78,7 +78,7 @@ async fn completions_are_scripts_that_their_shells_understand_and_know_every_com
 /// What bash offers after `line`, by the script itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn bash_completes_a_command_below_a_command() {
-    let script = setup().await.say(&["completions", "bash"]).await.out;
+    let script = setup().say(&["completions", "bash"]).await.out;
     let ask = "COMP_WORDS=(callspool jobs re); COMP_CWORD=2; _callspool callspool re jobs; echo \"offers:${COMPREPLY[*]}\"";
     let (success, said) = judged("bash", &["--norc"], &format!("{script}\n{ask}\n")).await.unwrap();
     assert!(success && said.contains("offers:retry"), "{said}");
@@ -86,7 +86,7 @@ async fn bash_completes_a_command_below_a_command() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_man_page_has_every_command_and_is_set_without_a_warning() {
-    let page = setup().await.say(&["man"]).await;
+    let page = setup().say(&["man"]).await;
     assert_eq!((page.code, page.err.as_str()), (0, ""));
     for section in ["NAME", "SYNOPSIS", "OPTIONS", "\"EXIT STATUS\"", "ENVIRONMENT", "FILES"] {
         assert!(page.out.contains(&format!(".SH {section}")), "{section} is not in:\n{}", page.out);
@@ -105,7 +105,7 @@ async fn the_man_page_has_every_command_and_is_set_without_a_warning() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_gets_a_page_for_each_command() {
-    let (setup, dir) = (setup().await, tempfile::tempdir().unwrap());
+    let (setup, dir) = (setup(), tempfile::tempdir().unwrap());
     let pages = dir.path().join("man1");
     let said = setup.say(&["man", "--dir", pages.to_str().unwrap()]).await;
     assert_eq!((said.code, said.err.as_str()), (0, ""));

@@ -70,9 +70,9 @@ async fn explain_tells_who_has_the_slots() {
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_tells_of_pauses_times_and_ends() {
     let (_database, mut claimer, setup, jobs) = with_jobs(3).await;
-    let claimed = claimer.claim(2).await;
-    claimer.settle(&claimed[0], retry(Duration::from_hours(1))).await;
-    claimer.settle(&claimed[1], dead()).await;
+    let running = claimer.claim(2).await;
+    claimer.settle(&running[0], retry(Duration::from_hours(1))).await;
+    claimer.settle(&running[1], dead()).await;
     assert_eq!(reason(&explained(&setup, jobs[0]).await), "scheduled");
     let finished = explained(&setup, jobs[1]).await;
     assert_eq!((reason(&finished), &finished["detail"]["error"]["code"]), ("finished", &"http_status".into()));
@@ -106,8 +106,8 @@ async fn explain_tells_that_nobody_takes_jobs_and_that_the_schema_is_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_and_cancel_say_what_became_of_each_job() {
     let (database, mut claimer, setup, jobs) = with_jobs(4).await;
-    let claimed = claimer.claim(2).await;
-    claimer.settle(&claimed[0], dead()).await;
+    let running = claimer.claim(2).await;
+    claimer.settle(&running[0], dead()).await;
     let ids = text(&jobs);
     let cancelled = setup.say(&["jobs", "cancel", &ids[1], &ids[2], &ids[2], "--json"]).await;
     let expected = [(jobs[1].0, "requested".to_owned()), (jobs[2].0, "cancelled".to_owned())];
