@@ -50,6 +50,7 @@ mod migration_failures;
 mod migration_lock;
 mod migration_outage;
 mod monitoring;
+mod on_call;
 mod operate_processes;
 mod pool;
 mod queue_claim;

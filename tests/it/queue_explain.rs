@@ -81,10 +81,7 @@ async fn missing_workers_are_explained_by_the_last_one_seen_and_by_whoever_lives
     execute(&database, "update instance set beat_at = now(), roles = '{api}', workers = 0").await;
     let why = explained(&claimer, jobs[0]).await;
     assert_eq!(why["detail"]["instances"][0]["roles"], serde_json::json!(["api"]));
-    assert!(
-        text(&why).starts_with("1 processes live, none of them with the role worker; none was ever seen"),
-        "{why}"
-    );
+    assert!(text(&why).starts_with("one process lives, without the role worker; none was ever seen"), "{why}");
     execute(&database, "update instance set workers = 3, draining = true").await;
     assert!(text(&explained(&claimer, jobs[0]).await).starts_with("every process that takes jobs is draining"));
     execute(&database, "update instance set draining = false").await;

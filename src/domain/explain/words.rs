@@ -48,10 +48,12 @@ impl JobFacts {
         let text = match self.live.len() {
             0 => format!("no process lives that takes jobs; {seen}"),
             _ if draining => format!("every process that takes jobs is draining; {seen}"),
+            1 => format!("one process lives, without the role worker; {seen}"),
             live => format!("{live} processes live, none of them with the role worker; {seen}"),
         };
         let next = "start a process with `worker` in CALLSPOOL_ROLES on this database".to_owned();
-        (last_seen, text, Some(next), Detail::NoLiveWorkers { last_seen, instances: self.live })
+        let since = last_seen.or(self.business.map(|business| business.waiting_since));
+        (since, text, Some(next), Detail::NoLiveWorkers { last_seen, instances: self.live })
     }
 
     fn business_paused(self) -> Told {

@@ -74,13 +74,28 @@ impl Setup {
 
     /// The command with its environment; nothing of this process's is inherited but the path.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.with_environment(Command::new(env!("CARGO_BIN_EXE_callspool")));
+        command.args(arguments);
+        command
+    }
+
+    /// A line for the shell, which finds `callspool` in its path.
+    pub fn shell(&self, line: &str) -> Command {
+        let binary = Path::new(env!("CARGO_BIN_EXE_callspool"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = self.with_environment(Command::new("sh"));
+        command.env("PATH", format!("{}:{path}", binary.parent().unwrap().display())).args(["-c", line]);
+        command
+    }
+
+    fn with_environment(&self, mut command: Command) -> Command {
         let config = self.dir.path().join("config");
         std::fs::create_dir_all(&config).unwrap();
         let own = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/test.toml")).unwrap();
         std::fs::write(config.join("test.toml"), format!("{own}\n{}", self.config)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_callspool"));
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.current_dir(self.dir.path()).envs(&self.vars).arg("--config").arg(config).args(arguments);
+        // The folder `config` there is the one that it reads.
+        command.current_dir(self.dir.path()).envs(&self.vars);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }
@@ -225,6 +240,11 @@ impl Process {
 
     pub fn folder(&self) -> &Path {
         self.setup.dir.path()
+    }
+
+    /// What a command needs to speak of the same fleet.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     pub fn pid(&self) -> i32 {
