@@ -10,29 +10,16 @@ use crate::{
     app::Session,
     store::{BackfillStatus, Backlog, FleetStatus, FleetView, Stall},
 };
-use serde::Serialize;
 
 pub fn status(format: Format, session: &Session) -> anyhow::Result<Exit> {
-    let (status, stalls) = session.io.block_on(async {
-        let status = session.store.fleet_status().await?;
-        // Nobody looks at the queue before the schema fits.
-        let stalls = if status.schema.fits() { session.store.overview(0).await?.stalls } else { Vec::new() };
-        anyhow::Ok((status, stalls))
-    })?;
+    let status = session.io.block_on(session.store.fleet_status())?;
     if format.json {
-        output::json(&Shown { stalls, status })?;
+        output::json(&status)?;
     } else {
-        print_stalls(&stalls)?;
+        print_stalls(&status.stalls)?;
         print(&status)?;
     }
     Ok(Exit::Done)
-}
-
-#[derive(Serialize)]
-struct Shown {
-    stalls: Vec<Stall>,
-    #[serde(flatten)]
-    status: FleetStatus,
 }
 
 /// First of all: what is wrong with the queue, and how to find out more.
@@ -54,6 +41,7 @@ const NAME_WIDTH: usize = 10;
 
 fn print(status: &FleetStatus) -> anyhow::Result<()> {
     let FleetStatus {
+        stalls: _,
         instances,
         slots_in_use,
         backlog,

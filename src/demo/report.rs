@@ -6,7 +6,6 @@ use super::{
     twilio::{Observed, SimulatedTwilio},
 };
 use crate::domain::ids::BusinessId;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
@@ -93,15 +92,14 @@ impl Report {
     }
 
     pub fn table(&self, max_slots: u32) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(["BUSINESS", "RECORDINGS", "STORED", "RETRIED", "PEAK SLOTS", "P50", "P95"]);
+        let header = ["BUSINESS", "RECORDINGS", "STORED", "RETRIED", "PEAK SLOTS", "P50", "P95"];
+        let mut lines = vec![line(header.map(ToOwned::to_owned))];
         for (business_id, row) in &self.rows {
             let noisy = if business_id.get() == 1 && self.rows.len() > 1 { " (noisy)" } else { "" };
             let peak = self.observed.peak.get(business_id).copied().unwrap_or(0);
             let mut times = row.times.clone();
             times.sort();
-            table.add_row([
+            lines.push(line([
                 format!("{business_id}{noisy}"),
                 row.recordings.to_string(),
                 row.stored.to_string(),
@@ -109,15 +107,9 @@ impl Report {
                 format!("{peak} of {max_slots}"),
                 percentile(&times, 50),
                 percentile(&times, 95),
-            ]);
+            ]));
         }
-        if let Some(first) = table.column_mut(0) {
-            first.set_padding((0, 1));
-        }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        table.trim_fmt()
+        lines.join("\n")
     }
 
     /// What the provider did wrong, as it counted.
@@ -125,6 +117,11 @@ impl Report {
         let counts: Vec<String> = self.observed.moods.iter().map(|(mood, n)| format!("{n} × {mood}")).collect();
         if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") }
     }
+}
+
+/// One of the closing table, whose columns are as wide as the demo's largest numbers.
+fn line([business, recordings, stored, retried, peak, p50, p95]: [String; 7]) -> String {
+    format!("{business:<12}{recordings:>10}{stored:>8}{retried:>9}{peak:>12}{p50:>10}{p95:>10}")
 }
 
 /// When the file got its final name.

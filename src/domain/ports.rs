@@ -18,7 +18,7 @@ use super::{
         LockTry, MigrationFailure, MigrationProgress, MigrationRecord, MigrationSet, SchemaVersions, Version,
     },
     operate::{JobOutcome, Operator, OperatorAction},
-    overview::{Overview, PulseCounts, StallChange},
+    overview::{Overview, PulseCounts, Stall, StallChange},
     recording::{RecordingFilter, RecordingView},
     slots::RingPlace,
     text::clean,
@@ -387,6 +387,8 @@ pub trait Clock: Send + Sync {
 /// What `status` prints.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct FleetStatus {
+    /// Why ready jobs are not picked; empty: all goes well.
+    pub stalls: Vec<Stall>,
     pub instances: Vec<InstanceStatus>,
     pub slots_in_use: i64,
     pub backlog: Backlog,

@@ -33,6 +33,7 @@ impl FleetView for Store {
         let fleet = async {
             let lock_holder = self.lock_holder().await?;
             let mut status = FleetStatus {
+                stalls: Vec::new(),
                 instances: Vec::new(),
                 slots_in_use: 0,
                 backlog: Backlog::default(),
@@ -58,6 +59,7 @@ impl FleetView for Store {
         };
         let mut status = fleet.await.map_err(|error: sqlx::Error| clean_error(&error))?;
         if schema.fits() {
+            status.stalls = self.read_overview(0).await?.stalls;
             status.backfills = self.backfill_statuses().await?;
         }
         Ok(status)
