@@ -147,7 +147,7 @@ impl Show<'_> {
         }
         say(&format!("Files: {}", files.display()))?;
         if self.options.keep && end == End::AllStored {
-            say(&format!("\nStaying up at {target}, for example {target}/readyz. Ctrl-C ends it."))?;
+            say(&format!("\nStaying up, with the dashboard at {target}/ (Ctrl-C ends it)"))?;
         } else {
             running.stop();
         }

@@ -43,8 +43,9 @@ test('what happens is seen without loading the page again', () =>
     await fleet.until(id, 'done');
   }));
 
-test('a list and a job follow what happens, too', () =>
-  on('#/jobs?business_id=12', async (page) => {
+test('a list and a job follow what happens, too', async () => {
+  await fleet.api('PATCH', '/v1/businesses/12', { weight: 2 });
+  await on('#/jobs?business_id=12', async (page) => {
     await page.getByText('No job matches.').waitFor();
     fleet.provider.hold(2);
     const id = await fleet.enqueue(12, 2);
@@ -54,7 +55,16 @@ test('a list and a job follow what happens, too', () =>
     fleet.provider.release(2);
     await page.locator('.head .chip', { hasText: 'done' }).waitFor();
     await page.locator('audio').waitFor();
-  }));
+  });
+});
+
+test('a business is set up before its first job', () =>
+  on('#/businesses/13', async (page) => {
+    await page.getByText('no job of business 13 was met yet').waitFor();
+    await page.getByLabel('Slots', { exact: true }).fill('3');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByText('0 of 3').waitFor();
+  }, { expected: [/status of 404/] }));
 
 test('a paused business begins nothing, and goes on when it is resumed', () =>
   on('#/businesses/13', async (page) => {

@@ -86,7 +86,7 @@ test('plots are read by keyboard and as a table', () =>
 
 test('plots show longer times at a click', () =>
   on('#/', async (page) => {
-    const answer = page.waitForResponse((response) => response.url().endsWith('/v1/overview?minutes=360'));
+    const answer = page.waitForResponse((response) => response.url().endsWith('/v1/overview?minutes=361'));
     await page.getByRole('button', { name: '6h' }).click();
     assert.equal((await answer).status(), 200);
     assert.equal(await page.getByRole('button', { name: '6h' }).getAttribute('aria-pressed'), 'true');

@@ -16,7 +16,7 @@ select date_bin('10 seconds', now(), timestamptz '2000-01-01 00:00:00Z') - n * i
        60 + 45 * sin(n / 19.0) + n % 7, 12 + 6 * cos(n / 11.0), 17 + 3 * sin(n / 19.0),
        14 + 5 * sin(n / 13.0) + n % 3, case when n % 9 = 0 then 2 else 0 end, 0, 4000000,
        array[0, 0, 0, 0, 2, 6 + n % 4, 5 + (3 * sin(n / 17.0))::int, 2 + n % 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-  from generate_series(2, 360) n
+  from generate_series(1, 400) n
 on conflict do nothing;
 `;
 

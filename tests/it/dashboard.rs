@@ -46,7 +46,7 @@ impl Stream {
                 continue;
             }
             match within_patience("more of the stream", self.answer.chunk()).await.unwrap() {
-                Some(bytes) => self.text.push_str(&String::from_utf8(bytes.to_vec()).unwrap()),
+                Some(bytes) => self.text.push_str(str::from_utf8(&bytes).unwrap()),
                 None => return None,
             }
         }

@@ -19,8 +19,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 const EVERY: Duration = Duration::from_secs(2);
 /// Longest wait for the database's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Of the pulse that goes with each overview.
-const MINUTES: u16 = 15;
+/// Of the pulse that goes with each overview: one more than the page shows.
+const MINUTES: u16 = 16;
 /// Streams of one process; each has a connection and no more.
 pub const MOST_VIEWERS: usize = 200;
 

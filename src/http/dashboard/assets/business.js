@@ -23,7 +23,9 @@ export function business({ id, changed, may }) {
   };
 
   // It may be set up before its first job.
-  const unmet = () => [h('p', { class: 'notice' }, english(it.error.message)), may('operate') && card(t('business.settings'), settings({ business_id: id, max_slots: 5, weight: 1 }, load))];
+  function unmet() {
+    return [h('p', { class: 'notice' }, english(it.error.message)), may('operate') && card(t('business.settings'), settings({ business_id: id, max_slots: 5, weight: 1 }, load))];
+  }
 
   function view(found) {
     const count = (name) => [t(`many.${name}`), found[name] > 0 ? link(query('#/jobs', { state: name, business_id: id }), num(found[name])) : num(found[name] ?? 0)];

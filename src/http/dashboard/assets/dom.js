@@ -61,8 +61,10 @@ function update(node, vnode) {
 
 function set(node, name, value, old) {
   if (name === 'key' || name === 'ref') return;
-  if (name.startsWith('on')) node[name] = value;
-  else if (name === 'style') {
+  if (name.startsWith('on')) {
+    // Without its result: one of `false` would keep the browser from doing what it does.
+    node[name] = value && ((event) => void value(event));
+  } else if (name === 'style') {
     // By the object model, which a strict Content-Security-Policy allows; an attribute it would not.
     for (const property of Object.keys(old ?? {})) if (!(property in (value ?? {}))) node.style.removeProperty(property);
     for (const [property, text] of Object.entries(value ?? {})) node.style.setProperty(property, text);

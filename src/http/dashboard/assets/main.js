@@ -160,7 +160,13 @@ function signedOut() {
   if (!session && page) return;
   session = null;
   stop();
-  page = login({ changed, signedIn });
+  page = login({
+    changed,
+    signedIn: async () => {
+      await signedIn();
+      focusMain();
+    },
+  });
   draw();
 }
 
@@ -168,7 +174,6 @@ async function signedIn() {
   session = await get('/session');
   start(heard);
   route();
-  focusMain();
 }
 
 // What is new is drawn; what is alarming is also said, once.

@@ -11,27 +11,31 @@ import { duration, num, short, since, t } from './words.js';
 
 const SPANS = [15, 60, 360];
 let minutes = SPANS[0];
+/** By then every process has told what ended in a step. */
+const SETTLED_MS = 5_000;
 
 export function overview({ changed, may }) {
   // Older than what the stream carries.
   const past = resource(changed);
+  // One minute more than is shown: its first step is to be whole.
+  const load = () => past.load(query('/v1/overview', { minutes: minutes + 1 }));
   const choose = (span) => {
     minutes = span;
-    past.load(query('/v1/overview', { minutes }));
+    load();
     changed();
   };
   const resume = (id) => act(() => send('PATCH', `/v1/businesses/${id}`, { paused: false }), () => t('business.resumed', { id: String(id) }));
 
   return {
     title: t('overview'),
-    load: () => past.load(query('/v1/overview', { minutes })),
+    load,
     /** The stream brings it. */
     streamed: true,
     view() {
       const data = live.overview ?? past.data;
       if (!data) return past.error ? h('p', { class: 'notice warn' }, icon('warn'), t('data.none')) : h('p', { class: 'empty', 'aria-busy': 'true' }, t('loading'));
       const { backlog } = data;
-      const points = steps(merged(past.data?.pulse, data.pulse), minutes, now());
+      const points = steps(merged(past.data?.pulse, data.pulse), minutes, now() - SETTLED_MS);
       const tile = (state, value, more) =>
         h('li', { key: state }, h('a', { href: state === 'instances' ? '#/instances' : `#/jobs?state=${state}`, class: `tile ${state}` },
           h('span', { class: 'what' }, state === 'instances' ? t('instances') : t(`many.${state}`)), h('strong', null, short(value)), h('span', { class: 'quiet' }, more ?? '\u00a0')));
