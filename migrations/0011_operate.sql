@@ -19,7 +19,10 @@ alter table job_lease add column cancel_requested boolean not null default false
 create index job_lease_cancel on job_lease (instance_id) where cancel_requested;
 
 -- So that a job that is over can be tried again. Null where it ended under a release that did not keep them.
-alter table job_history add column recording_key text, add column recording_url text;
+alter table job_history
+    add column recording_key text,
+    add column recording_url text,
+    add column trace_parent text;
 
 -- Who did what, for as long as the history is kept.
 create table operator_action (

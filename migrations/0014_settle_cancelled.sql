@@ -47,10 +47,10 @@ begin
     ), history as (
         insert into job_history (job_id, business_id, call_sid, recording_sid, job_type, state, attempt, max_attempts,
                                  priority, enqueued_at, started_at, finished_at, error_code, error_message, instance_id,
-                                 recording_key, recording_url)
+                                 recording_key, recording_url, trace_parent)
         select job_id, business_id, call_sid, recording_sid, job_type, outcome, attempt, max_attempts,
                priority, enqueued_at, leased_at, now(), p_code[i], p_message[i], instance_id,
-               recording_key, recording_url
+               recording_key, recording_url, trace_parent
           from gone
     ), stored as (
         insert into recordings (business_id, recording_key, job_type, job_id, call_sid, recording_sid, storage_key,
@@ -156,9 +156,10 @@ begin
     ), history as (
         insert into job_history (job_id, business_id, call_sid, recording_sid, job_type, state, attempt, max_attempts,
                                  priority, enqueued_at, started_at, finished_at, error_code, error_message, instance_id,
-                                 recording_key, recording_url)
+                                 recording_key, recording_url, trace_parent)
         select job_id, business_id, call_sid, recording_sid, job_type, outcome, attempt, max_attempts,
-               priority, enqueued_at, leased_at, now(), 'lease_expired', why, instance_id, recording_key, recording_url
+               priority, enqueued_at, leased_at, now(), 'lease_expired', why, instance_id, recording_key, recording_url,
+               trace_parent
           from gone
     ), back as (
         insert into job_ready (business_id, priority, job_id, attempt)

@@ -81,9 +81,9 @@ begin
     ), history as (
         insert into job_history (job_id, business_id, call_sid, recording_sid, job_type, state, attempt, max_attempts,
                                  priority, enqueued_at, finished_at, error_code, error_message, recording_key,
-                                 recording_url)
+                                 recording_url, trace_parent)
         select job_id, business_id, call_sid, recording_sid, job_type, 'cancelled', attempt, max_attempts,
-               priority, enqueued_at, now(), code, message, recording_key, recording_url
+               priority, enqueued_at, now(), code, message, recording_key, recording_url, trace_parent
           from gone
     ), said as (
         insert into operator_action (operator, action, business_id, job_id, detail)
@@ -157,9 +157,9 @@ begin
                        where h.job_id = any (wanted) and h.state <> 'done' and h.recording_url is null);
     with again as (
         insert into job (job_id, business_id, call_sid, recording_sid, recording_key, recording_url, job_type, priority,
-                         max_attempts, enqueued_at)
+                         max_attempts, enqueued_at, trace_parent)
         select h.job_id, h.business_id, h.call_sid, h.recording_sid, h.recording_key, h.recording_url, h.job_type,
-               h.priority, h.max_attempts, h.enqueued_at
+               h.priority, h.max_attempts, h.enqueued_at, h.trace_parent
           from job_history h
          where h.job_id = any (wanted) and h.state <> 'done' and h.recording_url is not null
          order by h.business_id, h.recording_key, h.job_type

@@ -158,6 +158,8 @@ async fn what_is_over_or_unknown_is_said_so() {
 async fn a_dead_or_cancelled_job_runs_again_from_its_first_attempt() {
     let database = Database::migrated().await;
     let (mut claimer, jobs) = with_jobs(&database, 2).await;
+    execute(&database, "update job set trace_parent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'")
+        .await;
     let running = claimer.claim(1).await;
     claimer.settle(&running[0], dead()).await;
     cancel(&claimer, &jobs[1..]).await;
@@ -168,6 +170,7 @@ async fn a_dead_or_cancelled_job_runs_again_from_its_first_attempt() {
     assert_eq!(ids(&again), jobs);
     assert_eq!(again.iter().map(|job| job.attempt).collect::<Vec<_>>(), [1, 1]);
     assert_eq!(again[0].recording_url, running[0].recording_url);
+    assert!(again.iter().all(|job| job.trace_parent.is_some()), "its trace goes on");
     claimer.settle_all(again.iter().map(|job| (job, done(job)))).await;
     assert_law(&database).await;
     let business = claimer.store.business(business(1)).await.unwrap().unwrap();
