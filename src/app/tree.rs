@@ -207,6 +207,7 @@ fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listene
         provider_base,
         sid_form: settings.twilio.sid_form,
         body_limit: settings.http.body_limit,
+        bulk_limit: settings.http.bulk_limit,
         time_limit: settings.http.time_limit,
         workers: settings.http.workers,
     };

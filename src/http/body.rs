@@ -15,19 +15,24 @@ pub async fn read(
     content_types: &[&'static str],
     limit: usize,
 ) -> Result<web::Bytes, Problem> {
-    if !content_types.iter().any(|taken| request.content_type().eq_ignore_ascii_case(taken)) {
-        return Err(Problem::wrong_content_type(content_types));
-    }
-    // Announced as too large: not a byte of it is read.
-    if announced(request).is_some_and(|length| length > limit as u64) {
-        return Err(Problem::too_large(limit));
-    }
+    check_head(request, content_types, limit)?;
     match tokio::time::timeout(PATIENCE, payload.to_bytes_limited(limit)).await {
         Ok(Ok(Ok(body))) => Ok(body),
         Ok(Ok(Err(_))) => Err(Problem::bad_request("body", "the body ended before its announced length")),
         Ok(Err(_)) => Err(Problem::too_large(limit)),
         Err(_) => Err(Problem::too_slow()),
     }
+}
+
+/// What can be refused before a byte of the body is read.
+pub fn check_head(request: &HttpRequest, content_types: &[&'static str], limit: usize) -> Result<(), Problem> {
+    if !content_types.iter().any(|taken| request.content_type().eq_ignore_ascii_case(taken)) {
+        return Err(Problem::wrong_content_type(content_types));
+    }
+    if announced(request).is_some_and(|length| length > limit as u64) {
+        return Err(Problem::too_large(limit));
+    }
+    Ok(())
 }
 
 fn announced(request: &HttpRequest) -> Option<u64> {

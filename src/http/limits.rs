@@ -23,9 +23,12 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Clients that are forgotten, where they have not asked for long, after this many requests.
 const SWEEP_EVERY: u32 = 1_024;
+/// Bulk requests of a process at a time; each has up to 100,000 jobs in memory.
+const BULKS: usize = 2;
 
 /// So many requests at once, and then so many a second, for each client.
 struct Limiter<K: Hash + Eq + Clone> {
@@ -74,6 +77,7 @@ struct Counted {
     logins: Limiter<IpAddr>,
     /// `None`: not limited.
     requests: Option<Limiter<Client>>,
+    bulks: Arc<Semaphore>,
 }
 
 /// Whose requests are counted together.
@@ -91,7 +95,13 @@ impl Limits {
         let quota = NonZeroU32::new(rate).map(Quota::per_second);
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
         let requests = quota.map(|quota| Limiter::new(quota.allow_burst(burst)));
-        Self(Arc::new(Counted { logins: logins(), requests }))
+        let bulks = Arc::new(Semaphore::new(BULKS));
+        Self(Arc::new(Counted { logins: logins(), requests, bulks }))
+    }
+
+    /// The right to have a bulk's jobs in memory, until it is dropped.
+    pub(super) fn bulk(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.0.bulks).try_acquire_owned().map_err(|_| Problem::busy())
     }
 
     pub(super) fn login(&self, address: IpAddr) -> Result<(), Problem> {

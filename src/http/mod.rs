@@ -9,6 +9,7 @@
 //! | `server` | the server around it |
 //! | `webhooks`, `signature` | Twilio's callback, and the proof that it is Twilio's |
 //! | `jobs`, `operate`, `businesses`, `fleet` | the API |
+//! | `bulk` | many jobs as JSON lines |
 //! | `recordings` | what is stored of a call, with its media |
 //! | `access`, `limits` | who may use it, and how often |
 //! | `dashboard` | the pages at `/`, and their stream |
@@ -24,6 +25,7 @@ mod access;
 mod actor;
 mod arrival;
 mod body;
+mod bulk;
 mod businesses;
 mod dashboard;
 mod fleet;
@@ -98,6 +100,8 @@ pub struct HttpDeps {
     pub sid_form: SidForm,
     /// Largest body of a request, in bytes.
     pub body_limit: usize,
+    /// Largest body of a bulk, in bytes.
+    pub bulk_limit: usize,
     /// Longest time that the ports have for one request.
     pub time_limit: Duration,
     /// Threads that serve.
@@ -123,7 +127,8 @@ impl HttpDeps {
         call: impl Future<Output = StoreResult<T>> + Send + 'static,
     ) -> Result<T, Problem> {
         let call = AbortOnDropHandle::new(self.io.spawn(call));
-        self.in_time(async { call.await.map(|answer| answer.map_err(|error| Problem::from(&error))) }).await
+        in_time(self.time_limit, async { call.await.map(|answer| answer.map_err(|error| Problem::from(&error))) })
+            .await
     }
 
     /// The same for a change, which is carried through in any case.
@@ -131,19 +136,16 @@ impl HttpDeps {
         &self,
         call: impl Future<Output = StoreResult<T>> + Send + 'static,
     ) -> Result<T, Problem> {
-        let call = self.io.spawn(call);
-        self.in_time(async { call.await.map(|answer| answer.map_err(|error| Problem::from(&error))) }).await
+        self.change_within(self.time_limit, call).await
     }
 
-    async fn in_time<T>(
+    async fn change_within<T: Send + 'static>(
         &self,
-        answer: impl Future<Output = Result<Result<T, Problem>, JoinError>>,
+        limit: Duration,
+        call: impl Future<Output = StoreResult<T>> + Send + 'static,
     ) -> Result<T, Problem> {
-        match tokio::time::timeout(self.time_limit, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Problem::unavailable()),
-            Err(_) => Err(Problem::timeout(self.time_limit)),
-        }
+        let call = self.io.spawn(call);
+        in_time(limit, async { call.await.map(|answer| answer.map_err(|error| Problem::from(&error))) }).await
     }
 
     /// Enqueues one job; its attempts belong to the request's trace.
@@ -163,17 +165,7 @@ impl HttpDeps {
             let Some(enqueued) = answers.into_iter().next() else {
                 return Err(StoreError::new(None, "an enqueued job was not answered"));
             };
-            observer.observe(Observation::Enqueued { deduplicated: enqueued.deduplicated });
-            tracing::info!(
-                marker = "ENQUEUE",
-                job_type = %job.job_type,
-                call_sid = %job.call_sid,
-                business_id = job.business_id.get(),
-                deduplicated = enqueued.deduplicated,
-                job_id = %enqueued.id,
-                trace_id = job.trace_parent.as_ref().and_then(TraceParent::logged_id),
-                "recording enqueued"
-            );
+            note_enqueued(&*observer, &job, &enqueued);
             if !enqueued.deduplicated {
                 jobs_came_in.send(JobsCameIn);
             }
@@ -181,4 +173,30 @@ impl HttpDeps {
         })
         .await
     }
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<Result<T, Problem>, JoinError>>,
+) -> Result<T, Problem> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(Problem::unavailable()),
+        Err(_) => Err(Problem::timeout(limit)),
+    }
+}
+
+/// What the log and the metrics are told of a job after its commit.
+fn note_enqueued(observer: &dyn Observer, job: &NewJob, enqueued: &Enqueued) {
+    observer.observe(Observation::Enqueued { deduplicated: enqueued.deduplicated });
+    tracing::info!(
+        marker = "ENQUEUE",
+        job_type = %job.job_type,
+        call_sid = %job.call_sid,
+        business_id = job.business_id.get(),
+        deduplicated = enqueued.deduplicated,
+        job_id = %enqueued.id,
+        trace_id = job.trace_parent.as_ref().and_then(TraceParent::logged_id),
+        "recording enqueued"
+    );
 }

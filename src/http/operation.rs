@@ -16,6 +16,7 @@ use utoipa::{
 };
 
 pub(super) const JSON: &str = "application/json";
+pub(super) const JSON_LINES: [&str; 2] = ["application/x-ndjson", "application/jsonl"];
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A schema with its name.

@@ -30,7 +30,9 @@ pub struct Problem {
     code: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
-    /// What a program may want to know beyond that (RFC 9457, section 3.2: extension members), such as `errors`.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: Box<[LineFault]>,
+    /// What a program may want to know beyond that (RFC 9457, section 3.2: extension members).
     #[serde(flatten)]
     #[schema(ignore)]
     members: Box<Map<String, Value>>,
@@ -42,6 +44,28 @@ pub struct Problem {
     retry_after: Option<u32>,
 }
 
+/// What is wrong with a field, and in which line of a body that has lines.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct LineFault {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+    #[serde(flatten)]
+    fault: FieldFault,
+}
+
+impl LineFault {
+    pub fn of_line(line: u32, fault: FieldFault) -> Self {
+        Self { line: Some(line), fault }
+    }
+}
+
+impl fmt::Display for LineFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.line.map_or(Ok(()), |line| write!(f, "line {line}: "))?;
+        self.fault.fmt(f)
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
@@ -49,7 +73,16 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { title, status, code, detail: detail.into(), members: Box::default(), allow: None, retry_after: None }
+        Self {
+            title,
+            status,
+            code,
+            detail: detail.into(),
+            errors: Box::default(),
+            members: Box::default(),
+            allow: None,
+            retry_after: None,
+        }
     }
 
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -69,7 +102,30 @@ impl Problem {
     pub fn invalid(errors: Vec<FieldFault>) -> Self {
         let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", "A field is not valid", detail);
-        problem.with("errors", json!(errors))
+        Self { errors: errors.into_iter().map(|fault| LineFault { line: None, fault }).collect(), ..problem }
+    }
+
+    /// Of a body in lines, none of which was taken; `more`: faults that are not shown.
+    pub fn invalid_lines(errors: Vec<LineFault>, more: usize) -> Self {
+        let first = errors.first().map(ToString::to_string).unwrap_or_default();
+        let others = match errors.len() + more {
+            0 | 1 => String::new(),
+            all => format!(", and {} other faults", all - 1),
+        };
+        let detail = format!("nothing was enqueued: {first}{others}");
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", "A field is not valid", detail);
+        Self { errors: errors.into(), ..problem }.with("more", more)
+    }
+
+    pub fn too_many_lines(limit: usize) -> Self {
+        let detail = format!("at most {limit} jobs are taken at a time; nothing was enqueued");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_lines", "The body has too many lines", detail)
+    }
+
+    /// Too many large requests at a time, whoever's they are.
+    pub fn busy() -> Self {
+        let detail = "other requests of this kind are under way; send the same request again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "This process has its hands full", detail)
     }
 
     pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {

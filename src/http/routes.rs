@@ -4,11 +4,11 @@
 use super::{
     HttpDeps,
     access::{Caller, session},
-    businesses,
+    bulk, businesses,
     dashboard::{events, pages},
     fleet, health, jobs, metrics, openapi,
     operate::{self, Changed, ChangedMany, Selection},
-    operation::{FORM, JSON, Operation, delete, get, patch, post},
+    operation::{FORM, JSON, JSON_LINES, Operation, delete, get, patch, post},
     recordings, webhooks,
 };
 use crate::domain::{
@@ -114,6 +114,10 @@ fn of_jobs() -> Vec<Operation> {
             .needs(Enqueue)
             .takes::<EnqueueRequest>(&[JSON])
             .answers::<Enqueued>(202, "Committed, or there already."),
+        post("/v1/jobs/bulk", || to(bulk::enqueue), "Enqueues up to 100,000 recordings, all or none of them.")
+            .needs(Enqueue)
+            .takes::<EnqueueRequest>(&JSON_LINES)
+            .answers_in::<bulk::Answer>(202, JSON_LINES[0], "Committed: a line for each line that is not blank."),
         get("/v1/jobs", || to(jobs::list), "Jobs, newest first.")
             .needs(Read)
             .query::<JobState>("state", "only those in this state")

@@ -139,6 +139,12 @@ pub(super) const KEYS: &[Key] = &[
     key("http.workers", None, Kind::Int { min: 1, max: 64 }, "threads that serve HTTP"),
     key("http.body_limit", None, Kind::Int { min: 1024, max: 16_777_216 }, "largest body of one request, in bytes"),
     key(
+        "http.bulk_limit",
+        None,
+        Kind::Int { min: 1024, max: 1 << 30 },
+        "largest body of POST /v1/jobs/bulk, in bytes; one line of it has http.body_limit",
+    ),
+    key(
         "http.rate_limit",
         None,
         Kind::Int { min: 0, max: 1_000_000 },

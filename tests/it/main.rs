@@ -6,6 +6,7 @@ mod support;
 
 mod api;
 mod api_access;
+mod api_bulk;
 mod api_businesses;
 mod api_fleet;
 mod api_limits;
