@@ -13,6 +13,7 @@ mod beat;
 mod cancelling;
 mod recovery;
 mod reports;
+mod settling;
 
 pub use cancelling::CancelAsked;
 
@@ -20,20 +21,19 @@ use super::{
     answer::answered,
     drain::DrainTally,
     obstacle::Obstacle,
-    recording_worker::{Assign, Ended, RecordingWorker, Settled},
+    recording_worker::{Assign, Ended, RecordingWorker},
     supervision::{ChildContext, ChildRef, Roster, hooks_for_faults},
 };
 use crate::domain::{
     ids::InstanceId,
     job::{ClaimedJob, Disposition, Settled as SettledLease, Settlement},
     lease::{LeaseId, WorkerLife},
-    observation::{JobEnd, Observation, Observer},
+    observation::{Observation, Observer},
     overview::Pulse,
     ports::{ClaimRequest, Claimed, Clock, Dispatch, HeldLease, StoreResult},
     slots::RingPlace,
 };
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
-use chrono::{DateTime, Utc};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -238,61 +238,6 @@ impl SlotManager {
         } else {
             self.poll_in(self.poll, ctx);
             self.leave_if_drained(ctx);
-        }
-    }
-
-    /// `held`: the leases that were held, and whether an operator had ended their job.
-    fn settled(&mut self, sent: &[Finished], held: &HashMap<LeaseId, bool>) {
-        self.deps.observer.observe(Observation::Settled { results: sent.len() });
-        for Finished { worker, ended } in sent {
-            let lease = ended.settlement.lease;
-            if let Some(&cancelled) = held.get(&lease) {
-                let disposition = if cancelled { &Disposition::Cancelled } else { &ended.settlement.disposition };
-                let reason = self.release_reason(disposition);
-                if self.child.shutting_down() {
-                    self.deps.tally.count(disposition);
-                }
-                let latency = self.since(ended.enqueued_at);
-                self.deps.pulse.count(disposition, latency);
-                if let Some(end) = JobEnd::of(disposition, latency) {
-                    self.deps.observer.observe(Observation::JobEnded(end));
-                }
-                tracing::info!(
-                    marker = "WORKER_RELEASE_SLOT",
-                    call_sid = %ended.call_sid,
-                    business_id = ended.business_id.get(),
-                    reason,
-                    "slot released"
-                );
-            } else {
-                self.deps.observer.observe(Observation::ResultDropped);
-                tracing::warn!(
-                    call_sid = %ended.call_sid,
-                    business_id = ended.business_id.get(),
-                    "a result came after its lease had ended, and was dropped"
-                );
-            }
-            self.busy.remove(&lease);
-            if let Some(life) = worker {
-                self.tell(*life, Settled(lease));
-                self.set_free(*life);
-            }
-        }
-    }
-
-    fn since(&self, moment: Option<DateTime<Utc>>) -> Duration {
-        // Another machine's clock may be ahead of ours.
-        moment.and_then(|moment| (self.deps.clock.now() - moment).to_std().ok()).unwrap_or_default()
-    }
-
-    fn release_reason(&self, disposition: &Disposition) -> &'static str {
-        match disposition {
-            Disposition::Done(_) => "success",
-            Disposition::Retry { .. } => "retry",
-            Disposition::Dead { .. } => "failed",
-            Disposition::Cancelled => "cancelled",
-            Disposition::HandBack if self.child.shutting_down() => "drained",
-            Disposition::HandBack => "reaped",
         }
     }
 
