@@ -98,7 +98,6 @@ impl Problem {
         self.code
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "faults end here, and callers have them at hand")]
     pub fn invalid(errors: Vec<FieldFault>) -> Self {
         let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", "A field is not valid", detail);
