@@ -12,8 +12,8 @@ const listeners = new Set();
 /** `listener` is called when the server says that nobody is signed in. */
 export const onSignedOut = (listener) => listeners.add(listener);
 
-async function ask(method, path, body, signal) {
-  const init = { method, signal, credentials: 'same-origin', headers: { Accept: 'application/json' } };
+async function ask(method, path, body) {
+  const init = { method, credentials: 'same-origin', headers: { Accept: 'application/json' } };
   if (body !== undefined) {
     init.headers['Content-Type'] = 'application/json';
     init.body = JSON.stringify(body);
@@ -21,8 +21,7 @@ async function ask(method, path, body, signal) {
   let answer;
   try {
     answer = await fetch(path, init);
-  } catch (error) {
-    if (error.name === 'AbortError') throw error;
+  } catch {
     throw new Problem(0, null);
   }
   const text = await answer.text();
@@ -32,17 +31,17 @@ async function ask(method, path, body, signal) {
   } catch {
     // Something between us and the server answered: its page says nothing to this one.
   }
-  if (answer.ok) return { status: answer.status, json };
+  if (answer.ok) return json;
   if (answer.status === 401 && !path.startsWith('/session')) for (const listener of listeners) listener();
   throw new Problem(answer.status, json);
 }
 
-export const get = async (path, signal) => (await ask('GET', path, undefined, signal)).json;
-export const send = async (method, path, body) => (await ask(method, path, body)).json;
+export const get = (path) => ask('GET', path);
+export const send = ask;
 
 /** `path` with those of `values` that are something. */
 export function query(path, values) {
-  const pairs = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== '');
+  const pairs = Object.entries(values).filter(([, value]) => value || value === 0);
   return pairs.length ? `${path}?${new URLSearchParams(pairs)}` : path;
 }
 

@@ -27,22 +27,24 @@ export function pauseButton(it, after) {
   return button(t(it.paused ? 'resume' : 'pause'), { picture: it.paused ? 'play' : 'pause', kind: it.paused ? 'primary' : '', 'aria-label': name, onclick: toggle });
 }
 
+const field = (it, name, more) => {
+  const [min, max] = BOUNDS[name];
+  return h('input', { type: 'number', name, min, max, required: true, value: String(it[name]), dir: 'ltr', ...more });
+};
+
+const submitted = (it, after) => async (event) => {
+  event.preventDefault();
+  const form = new FormData(event.currentTarget);
+  const values = { max_slots: Number(form.get('max_slots')), weight: Number(form.get('weight')) };
+  if (await change(it.business_id, values, t('business.changed', { id: String(it.business_id) }))) await after();
+};
+
+const save = () => h('button', { type: 'submit', class: 'button primary' }, t('save'));
+
 /** Slots and weight of one business, as a form. */
-export function settings(it, after, cancel) {
-  const submit = async (event) => {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const values = { max_slots: Number(form.get('max_slots')), weight: Number(form.get('weight')) };
-    if (await change(it.business_id, values, t('business.changed', { id: String(it.business_id) }))) await after();
-  };
-  const field = (name) => {
-    const [min, max] = BOUNDS[name];
-    return h('label', { class: 'small' }, h('span', null, t(`business.${name}`)), h('input', { type: 'number', name, min, max, required: true, value: String(it[name]), dir: 'ltr', ref: (node) => cancel && name === 'max_slots' && node.focus() }));
-  };
-  return h('form', { class: 'settings', onsubmit: submit, onkeydown: (event) => event.key === 'Escape' && cancel?.() },
-    field('max_slots'), field('weight'),
-    h('button', { type: 'submit', class: 'button primary' }, t('save')), cancel && button(t('back'), { onclick: cancel }));
-}
+export const settings = (it, after) =>
+  h('form', { class: 'settings', onsubmit: submitted(it, after) },
+    ['max_slots', 'weight'].map((name) => h('label', { class: 'small' }, h('span', null, t(`business.${name}`)), field(it, name))), save());
 
 export function businesses({ params, changed, may, go }) {
   const after = params.get('after') ?? '';
@@ -56,6 +58,9 @@ export function businesses({ params, changed, may, go }) {
     edited = id;
     changed();
   };
+
+  /** In a row that is edited each field stands in its own column, and belongs to the form at the end. */
+  const within = (it, name) => edited === it.business_id ? field(it, name, { form: 'edit', 'aria-label': t(`business.${name}`), onkeydown: (event) => event.key === 'Escape' && edit(null), ref: (node) => name === 'max_slots' && node.focus() }) : null;
 
   return {
     title: t('businesses'),
@@ -80,13 +85,11 @@ export function businesses({ params, changed, may, go }) {
     const count = (name) => ({ title: t(`many.${name}`), className: 'number', cell: (it) => (it[name] ? h('a', { href: query('#/jobs', { state: name, business_id: it.business_id }) }, num(it[name])) : num(0)) });
     const columns = [
       { title: t('job.business'), name: true, cell: (it) => [businessLink(it.business_id), it.paused && chip('paused', t('paused'))] },
-      { title: t('slots'), className: 'meter', cell: (it) => edited === it.business_id
-        ? settings(it, async () => { await load(); edit(null); }, () => edit(null))
-        : h('div', { class: 'metered' }, bar(it.running, it.max_slots, t('slots.label', { id: String(it.business_id) }), it.paused ? 'idle' : ''), h('span', null, t('slots.of', { used: it.running, limit: it.max_slots }))) },
-      { title: t('business.weight'), className: 'number', cell: (it) => num(it.weight) },
+      { title: t('slots'), className: 'meter', cell: (it) => within(it, 'max_slots') ?? h('div', { class: 'metered' }, bar(it.running, it.max_slots, t('slots.label', { id: String(it.business_id) }), it.paused ? 'idle' : ''), h('span', null, t('slots.of', { used: it.running, limit: it.max_slots }))) },
+      { title: t('business.weight'), className: 'number', cell: (it) => within(it, 'weight') ?? num(it.weight) },
       count('ready'), count('scheduled'), count('dead'),
       { title: t('business.waiting'), cell: (it) => (it.ready > 0 && it.waiting_since ? since(it.waiting_since) : '–') },
-      may('operate') && { title: h('span', { class: 'unseen' }, t('actions')), className: 'end', cell: (it) => edited !== it.business_id && h('div', { class: 'row end' }, pauseButton(it, load), button(t('edit'), { picture: 'edit', 'aria-label': t('business.edit', { id: String(it.business_id) }), onclick: () => edit(it.business_id) })) },
+      may('operate') && { title: h('span', { class: 'unseen' }, t('actions')), className: 'end', cell: (it) => edited === it.business_id ? h('form', { id: 'edit', class: 'row end', onsubmit: submitted(it, async () => { await load(); edit(null); }) }, save(), button(t('back'), { onclick: () => edit(null) })) : h('div', { class: 'row end' }, pauseButton(it, load), button(t('edit'), { picture: 'edit', 'aria-label': t('business.edit', { id: String(it.business_id) }), onclick: () => edit(it.business_id) })) },
     ].filter(Boolean);
     return [
       table(t('businesses'), columns, found.map(newest), (it) => ({ key: it.business_id, class: it.paused ? 'paused' : null })),

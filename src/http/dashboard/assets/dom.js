@@ -7,9 +7,10 @@ const PROPERTIES = new Set(['value', 'checked', 'indeterminate', 'open', 'disabl
 
 /** One element. Children may be nested lists; null, undefined and false are nothing. `key` keeps identity in a list. */
 export function h(tag, props, ...children) {
-  const there = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== '');
-  return { tag, props: props || {}, children: there };
+  return { tag, props: props || {}, children: present(children) };
 }
+
+const present = (children) => children.flat(Infinity).filter((child) => child || child === 0);
 
 /** What each element was last made from: its description, and those of its children with their nodes. */
 const made = new WeakMap();
@@ -18,7 +19,7 @@ const made = new WeakMap();
 export function patch(parent, wanted) {
   const before = made.get(parent)?.children ?? [];
   const free = [...before];
-  const after = wanted.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false).map((child) => {
+  const after = present(wanted).map((child) => {
     const at = free.findIndex((old) => alike(old.vnode, child));
     return { vnode: child, node: at < 0 ? null : free.splice(at, 1)[0].node };
   });
@@ -69,6 +70,6 @@ function set(node, name, value, old) {
     for (const property of Object.keys(old ?? {})) if (!(property in (value ?? {}))) node.style.removeProperty(property);
     for (const [property, text] of Object.entries(value ?? {})) node.style.setProperty(property, text);
   } else if (PROPERTIES.has(name)) node[name] = value ?? (name === 'value' ? '' : false);
-  else if (value === null || value === undefined || value === false) node.removeAttribute(name);
+  else if ((value ?? false) === false) node.removeAttribute(name);
   else node.setAttribute(name, value === true ? '' : value);
 }

@@ -69,8 +69,8 @@ const anything = (detail) =>
 
 export function explanation(it, press) {
   const trouble = isTrouble(it.reason);
-  return h('section', { class: `card explain ${trouble ? 'trouble' : ''} ${it.reason}` },
-    h('h2', null, icon(trouble ? 'warn' : it.reason === 'finished' ? 'ok' : 'clock'), title(it.reason), it.since && h('span', { class: 'since' }, t('since', { ago: since(it.since) }))),
+  return h('section', { class: `card explain ${trouble ? 'trouble' : ''} ${it.reason} ${it.reason === 'finished' ? it.state : ''}` },
+    h('h2', null, icon(trouble ? 'warn' : it.reason !== 'finished' ? 'clock' : it.state === 'done' ? 'ok' : 'cross'), h('b', null, it.reason === 'finished' ? word('state', it.state) : title(it.reason)), it.since && h('span', { class: 'since' }, t('since', { ago: since(it.since) }))),
     h('p', { class: 'sentence' }, sentence(it)),
     (DETAIL[it.reason] ?? anything)(it.detail ?? {}),
     (it.also ?? []).length > 0 && h('p', { class: 'quiet' }, t('why.also'), ' ', it.also.map(title).join(', ')),

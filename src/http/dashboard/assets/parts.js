@@ -47,7 +47,7 @@ export function button(text, props = {}) {
 export function bar(used, limit, label, className = '') {
   const share = limit > 0 ? Math.min(used / limit, 1) : used > 0 ? 1 : 0;
   const fullness = used >= limit && used > 0 ? 'full' : '';
-  const props = { class: `bar ${fullness} ${className}`, role: 'meter', 'aria-label': label, 'aria-valuemin': '0', 'aria-valuemax': String(Math.max(limit, used, 1)), 'aria-valuenow': String(used), 'aria-valuetext': t('slots.of', { used, limit }) };
+  const props = { class: `bar ${fullness} ${className}`, role: 'meter', 'aria-label': label, 'aria-valuemax': String(Math.max(limit, used, 1)), 'aria-valuenow': String(used), 'aria-valuetext': t('slots.of', { used, limit }) };
   return h('div', props, h('i', { style: { 'inline-size': `${share * 100}%` } }));
 }
 

@@ -42,7 +42,7 @@ export function plot({ id, title, points, series, format, changed, least = 1 }) 
     mine.cursor = index === null ? null : Math.max(0, Math.min(last, index));
     changed();
   };
-  const text = (value) => (value === null || value === undefined ? '–' : format(value));
+  const text = (value) => (Number.isFinite(value) ? format(value) : '–');
   const shown = points[cursor ?? last];
   // Without a cursor what is known last, which may have been measured a little before.
   const value = (name) => text(cursor === null ? points.findLast((point) => point[name] !== null)?.[name] : shown[name]);
@@ -53,7 +53,6 @@ export function plot({ id, title, points, series, format, changed, least = 1 }) 
     role: 'slider',
     tabindex: '0',
     'aria-label': title,
-    'aria-valuemin': '0',
     'aria-valuemax': String(Math.max(last, 0)),
     'aria-valuenow': String(cursor ?? Math.max(last, 0)),
     'aria-valuetext': readout,
@@ -73,7 +72,8 @@ export function plot({ id, title, points, series, format, changed, least = 1 }) 
     onkeydown: (event) => {
       const forward = rtl ? 'ArrowLeft' : 'ArrowRight';
       const back = rtl ? 'ArrowRight' : 'ArrowLeft';
-      const to = { [forward]: (cursor ?? last) + 1, [back]: (cursor ?? last) - 1, ArrowUp: (cursor ?? last) + 1, ArrowDown: (cursor ?? last) - 1, PageUp: (cursor ?? last) + 10, PageDown: (cursor ?? last) - 10, Home: 0, End: last }[event.key];
+      const at = cursor ?? last;
+      const to = { [forward]: at + 1, [back]: at - 1, ArrowUp: at + 1, ArrowDown: at - 1, PageUp: at + 10, PageDown: at - 10, Home: 0, End: last }[event.key];
       if (to === undefined) return;
       event.preventDefault();
       move(to);
@@ -95,7 +95,7 @@ export function plot({ id, title, points, series, format, changed, least = 1 }) 
     ]),
     cursor !== null && shown && [
       h('line', { class: 'cursor', x1: x(cursor), x2: x(cursor), y1: EDGE.top, y2: HEIGHT - EDGE.bottom }),
-      series.map(({ name }) => shown[name] !== null && shown[name] !== undefined && h('circle', { class: `dot ${name}`, cx: x(cursor), cy: y(shown[name]), r: 3.5 })),
+      series.map(({ name }) => Number.isFinite(shown[name]) && h('circle', { class: `dot ${name}`, cx: x(cursor), cy: y(shown[name]), r: 3.5 })),
     ]);
 
   return h('figure', { class: 'card', key: id },
@@ -130,8 +130,8 @@ function shape(points, name, x, y, closed) {
   };
   points.forEach((point, index) => {
     const value = point[name];
-    if (value === null || value === undefined) end();
-    else run.push([x(index), y(value)]);
+    if (Number.isFinite(value)) run.push([x(index), y(value)]);
+    else end();
   });
   end();
   return path;
@@ -153,7 +153,7 @@ export function steps(pulse, minutes, end, most = 120) {
     if (!point) continue;
     for (const name of ['done', 'failed', 'dead']) point[name] += ((pulsed[name] ?? 0) * 60_000) / step;
     for (const name of ['ready', 'scheduled', 'running']) point[name] = pulsed[name] ?? point[name];
-    if (pulsed.p50_ms !== null && pulsed.p50_ms !== undefined) {
+    if (Number.isFinite(pulsed.p50_ms)) {
       point.p50 = Math.max(point.p50 ?? 0, pulsed.p50_ms);
       point.p95 = Math.max(point.p95 ?? 0, pulsed.p95_ms ?? pulsed.p50_ms);
     }

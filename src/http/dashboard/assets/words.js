@@ -20,7 +20,6 @@ const clockTime = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-
 const hourMinute = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'always', style: 'short' });
 const list = new Intl.ListFormat(locale, { type: 'unit', style: 'narrow' });
-const both = new Intl.ListFormat(locale, { type: 'conjunction' });
 const units = {};
 const inUnit = (value, unit, digits = 0) =>
   (units[unit + digits] ??= new Intl.NumberFormat(locale, { style: 'unit', unit, unitDisplay: 'narrow', maximumFractionDigits: digits })).format(value);
@@ -42,9 +41,8 @@ export function t(key, values = {}) {
 /** The text of `key`, or `otherwise` where the server knows a word that this page does not. */
 export const word = (prefix, name) => (has(`${prefix}.${name}`) ? t(`${prefix}.${name}`) : String(name));
 
-export const num = (value) => (value === null || value === undefined ? '–' : number.format(value));
+export const num = (value) => (Number.isFinite(value) ? number.format(value) : '–');
 export const short = (value) => (Math.abs(value) < 10_000 ? number.format(value) : compact.format(value));
-export const and = (items) => both.format(items);
 export const percent = (value) => inUnit(value, 'percent', 1);
 
 export function bytes(value) {
@@ -54,11 +52,14 @@ export function bytes(value) {
   return inUnit(value, names[at], at ? 1 : 0);
 }
 
+/** Farther away a date says more than a distance. */
+const FAR_MS = 60 * 86_400_000;
+const date = new Intl.DateTimeFormat(locale, { dateStyle: 'medium' });
 const STEPS = [['day', 86_400_000], ['hour', 3_600_000], ['minute', 60_000], ['second', 1000]];
 
 /** `4 min 12 sec`: the two largest units. */
 export function duration(ms) {
-  if (ms === null || ms === undefined || !Number.isFinite(ms)) return '–';
+  if (!Number.isFinite(ms)) return '–';
   if (ms === 0) return num(0);
   if (ms < 1000) return inUnit(Math.round(Math.max(ms, 0)), 'millisecond');
   if (ms < 10_000) return inUnit(ms / 1000, 'second', 1);
@@ -75,6 +76,7 @@ export function duration(ms) {
 /** `4 min. ago`, `in 12 sec.` */
 export function ago(at) {
   const ms = Date.parse(at) - now();
+  if (Math.abs(ms) > FAR_MS) return date.format(Date.parse(at));
   const [unit, size] = STEPS.find(([, step]) => Math.abs(ms) >= step) ?? STEPS[3];
   const value = Math.trunc(ms / size);
   return value === 0 ? t('time.now') : relative.format(value, unit);
