@@ -36,7 +36,7 @@ test: setup ## Lints and all tests that install in a minute or two
 test-after-setup:
 	cargo test --locked $(FEATURES)
 
-test-all: setup ## The heavier parts beside make test: other features, PgBouncer, restarts, a browser, licences
+test-all: setup ## The heavier parts beside make test: other features, PgBouncer, restarts, a browser, a fuzzed API, licences
 	@$(MAKE) --no-print-directory test-all-after-setup
 
 .PHONY: test-all-after-setup

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what `make demo` and `make test` need and this machine lacks: a C linker, and PostgreSQL's server binaries.
 # `setup.sh heavy` also gets what the heavy tests need: PgBouncer, always by unpacking it, since its package would start
-# a service; and for the tests of the dashboard Chromium, Node.js and their packages, the former only as root.
+# a service; for the tests of the dashboard Chromium, Node.js and their packages, the former only as root; and from PyPI
+# what tests the API against its own description.
 #
 # As root (or with a sudo that asks for nothing) by apt-get, without the cluster that Debian's package would make.
 # As anybody else the packages are unpacked below .callspool/, and nothing of the system changes.
@@ -96,6 +97,24 @@ install_modules() {
     )
 }
 
+# A virtual environment of their own, so that nothing of the system's Python changes.
+python_tools="schemathesis==4.32.5 openapi-spec-validator==0.9.0"
+have_python_tools() {
+    [ "$(cat .callspool/python/tools 2>/dev/null)" = "$python_tools" ]
+}
+
+install_python_tools() {
+    say "installing $python_tools into .callspool/python"
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        may_install || { say "python3 with venv is needed: apt-get install python3-venv"; return 1; }
+        apt_install python3-venv
+    fi
+    rm -rf .callspool/python
+    python3 -m venv .callspool/python
+    .callspool/python/bin/pip install --quiet --disable-pip-version-check $python_tools
+    echo "$python_tools" >.callspool/python/tools
+}
+
 if ! command -v cc >/dev/null; then
     may_install || { say "a C compiler is needed to link: apt-get install gcc libc6-dev"; exit 1; }
     say "installing a C linker"
@@ -113,6 +132,9 @@ if ! have_postgres; then
 fi
 if [ "${1:-}" = heavy ] && ! have_pgbouncer; then
     unpack pgbouncer
+fi
+if [ "${1:-}" = heavy ] && ! have_python_tools; then
+    install_python_tools
 fi
 if [ "${1:-}" = heavy ]; then
     install_browser

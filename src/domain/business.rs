@@ -43,8 +43,11 @@ pub struct BusinessFilter {
 /// What is to be changed; `None` leaves it as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(min_properties = 1)]
 pub struct BusinessChange {
+    #[schema(minimum = 0, maximum = 10_000)]
     pub max_slots: Option<i32>,
+    #[schema(minimum = 1, maximum = 100)]
     pub weight: Option<i16>,
     pub paused: Option<bool>,
 }

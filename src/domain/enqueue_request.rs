@@ -17,12 +17,19 @@ const RUN_AT_YEARS: std::ops::RangeInclusive<i32> = 1970..=9999;
 
 #[derive(Debug, Clone, Default, PartialEq, ToSchema)]
 pub struct EnqueueRequest {
+    #[schema(value_type = BusinessId)]
     pub business_id: i64,
+    #[schema(value_type = CallSid)]
     pub call_sid: String,
+    /// A URL at the provider's base, or a path there.
     pub recording_url: String,
+    #[schema(value_type = Option<RecordingSid>)]
     pub recording_sid: Option<String>,
+    #[schema(value_type = Option<JobType>)]
     pub job_type: Option<String>,
+    #[schema(value_type = Option<Priority>)]
     pub priority: Option<i16>,
+    /// Not before this time, of the years 1970 to 9999.
     pub run_at: Option<DateTime<Utc>>,
 }
 

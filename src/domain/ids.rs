@@ -16,6 +16,7 @@ pub struct InvalidId {
 /// A tenant. Positive, as the product's own database numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "i64", into = "i64")]
+#[schema(minimum = 1)]
 pub struct BusinessId(i64);
 
 impl BusinessId {
@@ -107,10 +108,11 @@ impl SidForm {
 }
 
 macro_rules! sid {
-    ($(#[$doc:meta])* $name:ident, $prefix:literal, $field:literal) => {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $field:literal, $pattern:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(transparent)]
+        #[schema(pattern = $pattern)]
         pub struct $name(String);
 
         impl $name {
@@ -147,15 +149,15 @@ macro_rules! sid {
 
 sid!(
     /// The call whose recording is moved.
-    CallSid, "CA", "call_sid"
+    CallSid, "CA", "call_sid", "^CA[0-9a-fA-F]{32}$"
 );
 sid!(
     /// One recording of a call; a call may have several.
-    RecordingSid, "RE", "recording_sid"
+    RecordingSid, "RE", "recording_sid", "^RE[0-9a-fA-F]{32}$"
 );
 sid!(
     /// The provider's account that holds a recording.
-    AccountSid, "AC", "account_sid"
+    AccountSid, "AC", "account_sid", "^AC[0-9a-fA-F]{32}$"
 );
 
 #[cfg(test)]

@@ -109,6 +109,7 @@ impl FromStr for JobState {
 /// Order among the ready jobs of one business: 0 runs first, 9 last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "i16", into = "i16")]
+#[schema(minimum = 0, maximum = 9, default = 5)]
 pub struct Priority(i16);
 
 impl Priority {

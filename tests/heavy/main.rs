@@ -1,4 +1,4 @@
-//! What needs more than a PostgreSQL: a pooler, and clusters that are restarted. Not part of `cargo test`;
+//! What needs more than a PostgreSQL: a pooler, clusters that are restarted, and the API's description as others read it. Not part of `cargo test`;
 //! `sh .ci/setup.sh heavy` gets what is needed, and `cargo test --features faults --test heavy` runs it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
@@ -13,6 +13,7 @@ mod support;
 mod cluster;
 mod pgbouncer;
 
+mod api_fuzz;
 mod gate_pooler;
 mod gate_restart;
 mod pooled;

@@ -110,16 +110,20 @@ pub enum Detail {
     SchemaBehind {
         #[serde(flatten)]
         versions: SchemaVersions,
+        #[schema(required)]
         lock_holder: Option<LockHolder>,
     },
     NoLiveWorkers {
         /// When a process that takes jobs last said that it lives; `None`: never since the first migration.
+        #[schema(required)]
         last_seen: Option<DateTime<Utc>>,
         /// The processes that live, none of which takes jobs.
         instances: Vec<LiveInstance>,
     },
     BusinessPaused {
+        #[schema(required)]
         paused_at: Option<DateTime<Utc>>,
+        #[schema(required)]
         paused_by: Option<String>,
     },
     SlotsFull {
@@ -135,6 +139,7 @@ pub enum Detail {
         live_workers: i64,
         capacity: i64,
         in_use: i64,
+        #[schema(required)]
         waiting_since: Option<DateTime<Utc>>,
     },
     Scheduled {
@@ -144,23 +149,29 @@ pub enum Detail {
         /// Attempts used, of how many.
         attempt: u16,
         max_attempts: u16,
+        #[schema(required)]
         error: Option<LastError>,
         /// What the provider asked for, where the wait is its wish.
+        #[schema(required)]
         retry_after_ms: Option<i64>,
     },
     Running {
         instance: InstanceId,
+        #[schema(required)]
         host: Option<String>,
         worker: u16,
         started_at: DateTime<Utc>,
         deadline_at: DateTime<Utc>,
         /// Since the last beat of the process that has it.
+        #[schema(required)]
         beat_age_ms: Option<i64>,
         cancel_requested: bool,
     },
     Finished {
         state: JobState,
+        #[schema(required)]
         finished_at: Option<DateTime<Utc>>,
+        #[schema(required)]
         error: Option<LastError>,
     },
 }
