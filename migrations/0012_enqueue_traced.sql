@@ -2,6 +2,9 @@
 -- callspool: compatible=true
 --
 -- The form with 7 arguments stays, for applications and for processes of the release before.
+--
+-- Plans are made for any arrays: one that is made for a single call has the arrays in it as values, and walks along one
+-- for each of its elements. Ten thousand jobs took ten seconds so, and a hundred thousand a quarter of an hour.
 
 select set_config('search_path', current_setting('search_path') || ', pg_temp', true);
 
@@ -11,7 +14,7 @@ create function enqueue_many(
 ) returns table (place integer, job_id bigint, state text, deduplicated boolean)
 language plpgsql set search_path from current
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
-set enable_material = off set jit = off as $$
+set enable_material = off set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     wrong text;
@@ -29,8 +32,9 @@ declare
     fresh bigint[];
     new_places integer[];
     stored_places integer[];
+    old_places integer[];
+    old_ids bigint[];
     i integer;
-    found_id bigint;
     next_fresh integer;
 begin
     if n = 0 then return; end if;
@@ -115,16 +119,17 @@ begin
             answer_id[i] := ids[i];
             answer_new[i] := true;
         end loop;
-        for i, found_id in
+        -- Collected first: a cursor would carry the arrays flat, and walk along them too.
+        select array_agg(place), array_agg(found) into old_places, old_ids from (
             select place, coalesce((select j.job_id from job j
                                      where j.business_id = p_business_id[place] and j.recording_key = keys[place]
                                        and j.job_type = p_job_type[place]),
                                    (select r.job_id from recordings r
                                      where r.business_id = p_business_id[place] and r.recording_key = keys[place]
-                                       and r.job_type = p_job_type[place]))
-              from unnest(pending) place where not answer_new[place]
-        loop
-            answer_id[i] := found_id;
+                                       and r.job_type = p_job_type[place])) as found
+              from unnest(pending) place where not answer_new[place]) old;
+        for i in 1 .. coalesce(cardinality(old_places), 0) loop
+            answer_id[old_places[i]] := old_ids[i];
         end loop;
 
         -- 6. New jobs become ready, or scheduled; one bell a business.

@@ -11,26 +11,22 @@ use crate::domain::{
     ports::{JobBook, StoreResult},
 };
 use async_trait::async_trait;
-use sqlx::{Executor, Postgres};
-
-/// So many jobs are enqueued as well by any plan.
-const FEW: usize = 1_000;
 
 #[async_trait]
 impl JobBook for Store {
     async fn enqueue(&self, jobs: &[NewJob]) -> StoreResult<Vec<Enqueued>> {
-        let rows = if jobs.len() <= FEW {
-            self.enqueue_on(self.pool(), jobs).await?
-        } else {
-            // A plan made for this very call would have the arrays in it as values, and walk along one for each of its
-            // elements: ten thousand jobs take ten seconds so, and a hundred thousand a quarter of an hour.
-            let mut transaction = self.pool().begin().await.map_err(|error| clean_error(&error))?;
-            let planned = sqlx::query(self.sql().plan_for_any.clone()).execute(&mut transaction).await;
-            planned.map_err(|error| clean_error(&error))?;
-            let rows = self.enqueue_on(&mut transaction, jobs).await?;
-            transaction.commit().await.map_err(|error| clean_error(&error))?;
-            rows
-        };
+        let rows: Vec<EnqueuedRow> = sqlx::query_as(self.sql().enqueue.clone())
+            .bind(jobs.iter().map(|job| job.business_id.get()).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.call_sid.as_str()).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.recording_url.as_str()).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.job_type.as_str()).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.recording_sid.as_ref().map(RecordingSid::as_str)).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.priority.get()).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.run_at).collect::<Vec<_>>())
+            .bind(jobs.iter().map(|job| job.trace_parent.map(|parent| parent.to_string())).collect::<Vec<_>>())
+            .fetch_all(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))?;
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
@@ -82,27 +78,6 @@ impl Store {
             .execute(self.pool())
             .await
             .map(|_| ())
-            .map_err(|error| clean_error(&error))
-    }
-}
-
-impl Store {
-    async fn enqueue_on<'e>(
-        &'e self,
-        executor: impl Executor<'e, Database = Postgres>,
-        jobs: &'e [NewJob],
-    ) -> StoreResult<Vec<EnqueuedRow>> {
-        sqlx::query_as(self.sql().enqueue.clone())
-            .bind(jobs.iter().map(|job| job.business_id.get()).collect::<Vec<_>>())
-            .bind(jobs.iter().map(|job| job.call_sid.as_str()).collect::<Vec<_>>())
-            .bind(jobs.iter().map(|job| job.recording_url.as_str()).collect::<Vec<_>>())
-            .bind(jobs.iter().map(|job| job.job_type.as_str()).collect::<Vec<_>>())
-            .bind(jobs.iter().map(|job| job.recording_sid.as_ref().map(RecordingSid::as_str)).collect::<Vec<_>>())
-            .bind(jobs.iter().map(|job| job.priority.get()).collect::<Vec<_>>())
-            .bind(jobs.iter().map(|job| job.run_at).collect::<Vec<_>>())
-            .bind(jobs.iter().map(|job| job.trace_parent.map(|parent| parent.to_string())).collect::<Vec<_>>())
-            .fetch_all(executor)
-            .await
             .map_err(|error| clean_error(&error))
     }
 }

@@ -26,7 +26,6 @@ macro_rules! statements {
 
 statements! {
     enqueue = "select place, job_id, state, deduplicated from {s}.enqueue_many($1, $2, $3, $4, $5, $6, $7, $8) order by place";
-    plan_for_any = "select set_config('plan_cache_mode', 'force_generic_plan', true)";
     job = "select * from {s}.job_view where job_id = $1";
     jobs = "select * from {s}.jobs_page($1, $2, $3, $4, $5)";
     attempts = "select attempt, started_at, ended_at, error_code, error_message, instance_id from {s}.job_attempt
