@@ -8,8 +8,9 @@ alter table business
     add column paused_at timestamptz,
     add column paused_by text;
 
--- W3C trace context of whoever enqueued, so that one trace leads from the webhook to the file.
-alter table job add column trace_parent text;
+-- W3C trace context of whoever enqueued, so that one trace leads from the webhook to the file. `due_at`: since when the
+-- job is wanted, where that is not since it was enqueued: its run_at, or when an operator tried it again.
+alter table job add column trace_parent text, add column due_at timestamptz;
 
 -- The provider's wish, where the wait is its doing.
 alter table job_scheduled add column retry_after_ms bigint;

@@ -84,9 +84,10 @@ begin
              order by p_business_id[place], keys[place], p_job_type[place], place
         ), inserted as (
             insert into job (job_id, business_id, call_sid, recording_sid, recording_key, recording_url, job_type,
-                             priority, trace_parent)
+                             priority, trace_parent, due_at)
             select ids[place], p_business_id[place], p_call_sid[place], sids[place], keys[place], urls[place],
-                   p_job_type[place], p_priority[place], p_trace_parent[place]
+                   p_job_type[place], p_priority[place], p_trace_parent[place],
+                   case when p_run_at[place] > right_now then p_run_at[place] end
               from firsts order by p_business_id[place], keys[place], p_job_type[place]
             on conflict do nothing
             returning job_id

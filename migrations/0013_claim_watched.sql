@@ -1,4 +1,4 @@
--- Drain and claim also write since when a business waits; the claim also says when a job was enqueued, and by which trace.
+-- Drain and claim also write since when a business waits; the claim also says since when a job is wanted, and by which trace.
 -- callspool: compatible=true
 --
 -- `claim` stays for processes of the release before: a function whose columns change breaks the statements that they have
@@ -50,7 +50,7 @@ create function claim_jobs(
     bells integer, cursor_after bigint, turn_left integer, worker integer, generation bigint, job_id bigint,
     lease_id bigint, business_id bigint, call_sid text, recording_sid text, recording_url text, job_type text,
     attempt smallint, max_attempts smallint, running integer, max_slots integer, shares_call boolean,
-    enqueued_at timestamptz, trace_parent text
+    wanted_at timestamptz, trace_parent text
 )
 language plpgsql set search_path from current
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -157,7 +157,7 @@ begin
                    or exists (select from recordings o where o.call_sid = j.call_sid
                                                          and o.business_id = j.business_id
                                                          and o.recording_key <> j.recording_key),
-               j.enqueued_at, j.trace_parent
+               coalesce(j.due_at, j.enqueued_at), j.trace_parent
           from leased l
           cross join lateral (select * from business where business.business_id = l.business_id) b
           cross join lateral (select * from job where job.job_id = l.job_id) j;

@@ -22,12 +22,16 @@ end $$;
 --   cancelled  it is over
 --   requested  it runs; its worker is told to stop, and it is over when that has happened
 --   finished   it was over before
---   moving     its attempt is ending at this very moment: ask again
+--   moving     it goes from one state to another at this very moment: ask again
+--   elsewhere  it is in another state than p_only
 --   unknown    there is no such job
 --
--- Lock order: businesses, then their rows. Nobody who has a row of job_scheduled or job_ready waits for a business, but
--- who ends leases does: those that are locked are passed over (`moving`).
-create function cancel_jobs(p_job_id bigint[], p_default_slots integer, p_operator text)
+-- p_only: a state; jobs that are in another one by now are left alone (`elsewhere`). Null: whatever their state.
+--
+-- Lock order: businesses, then their rows. Who has rows of job_scheduled or job_lease may wait for a business, or for
+-- somebody's open transaction: rows of these that are locked are passed over (`moving`), so that nobody waits who has a
+-- business. Rows of job_ready are taken by those only who have their business.
+create function cancel_jobs(p_job_id bigint[], p_only text, p_default_slots integer, p_operator text)
 returns table (job_id bigint, outcome text)
 language plpgsql set search_path from current
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -48,16 +52,21 @@ begin
     ids := array(select distinct j.business_id from job j where j.job_id = any (wanted) order by 1);
     perform lock_businesses(ids, p_default_slots);
 
-    -- 1. Scheduled first: one that is promoted meanwhile is ready when its row is free, and seen by the next statement.
-    with gone as (
-        delete from job_scheduled s where s.job_id = any (wanted)
+    -- 1. Those that wait.
+    with free as (
+        select s.job_id from job_scheduled s
+         where s.job_id = any (wanted) and coalesce(p_only, 'scheduled') = 'scheduled'
+         order by s.job_id for update skip locked
+    ), gone as (
+        delete from job_scheduled s using free where s.job_id = free.job_id
         returning s.job_id, s.attempt, s.error_code, s.error_message
     )
     select coalesce(array_agg(job_id order by job_id), '{}'), array_agg(attempt order by job_id),
            array_agg(error_code order by job_id), array_agg(error_message order by job_id)
       into was_scheduled, attempts, codes, messages from gone;
     with gone as (
-        delete from job_ready q where q.job_id = any (wanted) returning q.job_id, q.attempt
+        delete from job_ready q where q.job_id = any (wanted) and coalesce(p_only, 'ready') = 'ready'
+        returning q.job_id, q.attempt
     )
     select coalesce(array_agg(job_id order by job_id), '{}'),
            attempts || array_agg(attempt order by job_id) into was_ready, attempts from gone;
@@ -65,7 +74,8 @@ begin
     -- 2. Running ones are asked to stop.
     with asked_now as (
         update job_lease l set cancel_requested = true
-         where l.ctid = any (array(select o.ctid from job_lease o where o.job_id = any (wanted)
+         where l.ctid = any (array(select o.ctid from job_lease o
+                                    where o.job_id = any (wanted) and coalesce(p_only, 'running') = 'running'
                                     order by o.job_id for update skip locked))
         returning l.job_id
     )
@@ -107,6 +117,12 @@ begin
     return query
         select id, case when id = any (was_scheduled) or id = any (was_ready) then 'cancelled'
                         when id = any (asked) then 'requested'
+                        when (select true from job_scheduled q where q.job_id = id)
+                            then case when coalesce(p_only, 'scheduled') = 'scheduled' then 'moving' else 'elsewhere' end
+                        when (select true from job_lease l where l.job_id = id)
+                            then case when coalesce(p_only, 'running') = 'running' then 'moving' else 'elsewhere' end
+                        when (select true from job_ready q where q.job_id = id)
+                            then case when coalesce(p_only, 'ready') = 'ready' then 'moving' else 'elsewhere' end
                         when (select true from job j where j.job_id = id) then 'moving'
                         when (select true from job_history h where h.job_id = id limit 1) then 'finished'
                         else 'unknown' end
@@ -116,6 +132,7 @@ end $$;
 -- Tries jobs again, from their first attempt on, and says for each what came of it:
 --   ready        it is ready (again)
 --   running      it runs now
+--   moving       it goes from one state to another at this very moment: ask again
 --   done         its recording is stored
 --   duplicate    another live job fetches the recording already
 --   not_kept     it ended under a release that did not keep what this needs: enqueue it anew
@@ -136,30 +153,15 @@ declare
     n_dead integer[];
     n_cancelled integer[];
 begin
-    -- 1. Scheduled ones become ready, as promotion does it.
-    with due as (
-        select s.job_id from job_scheduled s where s.job_id = any (wanted) order by s.job_id for update skip locked
-    ), moved as (
-        delete from job_scheduled s using due where s.job_id = due.job_id
-        returning s.business_id, s.priority, s.job_id, s.attempt
-    ), now_ready as (
-        insert into job_ready (business_id, priority, job_id, attempt)
-        select business_id, priority, job_id, attempt from moved
-    ), bells as (
-        insert into doorbell (business_id, ready_delta, scheduled_delta)
-        select business_id, count(*), -count(*) from moved group by business_id
-    )
-    insert into operator_action (operator, action, business_id, job_id, detail)
-    select p_operator, 'retry', business_id, job_id, 'runs now' from moved;
-
-    -- 2. Dead and cancelled ones are jobs again, unless their recording has another live job: as enqueueing does it.
+    -- 1. Dead and cancelled ones are jobs again, unless their recording has another live job: as enqueueing does it. It
+    --    may wait for an application's transaction, and has no row then that others need.
     not_kept := array(select h.job_id from job_history h
                        where h.job_id = any (wanted) and h.state <> 'done' and h.recording_url is null);
     with again as (
         insert into job (job_id, business_id, call_sid, recording_sid, recording_key, recording_url, job_type, priority,
-                         max_attempts, enqueued_at, trace_parent)
+                         max_attempts, enqueued_at, trace_parent, due_at)
         select h.job_id, h.business_id, h.call_sid, h.recording_sid, h.recording_key, h.recording_url, h.job_type,
-               h.priority, h.max_attempts, h.enqueued_at, h.trace_parent
+               h.priority, h.max_attempts, h.enqueued_at, h.trace_parent, now()
           from job_history h
          where h.job_id = any (wanted) and h.state <> 'done' and h.recording_url is not null
          order by h.business_id, h.recording_key, h.job_type
@@ -177,7 +179,7 @@ begin
         fresh := array(select unnest(fresh) except select unnest(stored));
     end if;
 
-    -- 3. They are ready, and no history.
+    -- 2. They are ready, and no history.
     with was as (
         delete from job_history h where h.job_id = any (fresh) and h.state <> 'done'
         returning h.business_id, h.state
@@ -200,6 +202,22 @@ begin
     insert into doorbell (business_id, ready_delta, scheduled_delta)
     select business_id, count(*), 0 from now_ready group by business_id;
 
+    -- 3. Scheduled ones become ready, as promotion does it.
+    with due as (
+        select s.job_id from job_scheduled s where s.job_id = any (wanted) order by s.job_id for update skip locked
+    ), moved as (
+        delete from job_scheduled s using due where s.job_id = due.job_id
+        returning s.business_id, s.priority, s.job_id, s.attempt
+    ), now_ready as (
+        insert into job_ready (business_id, priority, job_id, attempt)
+        select business_id, priority, job_id, attempt from moved
+    ), bells as (
+        insert into doorbell (business_id, ready_delta, scheduled_delta)
+        select business_id, count(*), -count(*) from moved group by business_id
+    )
+    insert into operator_action (operator, action, business_id, job_id, detail)
+    select p_operator, 'retry', business_id, job_id, 'runs now' from moved;
+
     perform 1 from business where business_id = any (ids) order by business_id for no key update;
     update business b set dead = b.dead - x.dead, cancelled = b.cancelled - x.cancelled
       from unnest(ids, n_dead, n_cancelled) x (id, dead, cancelled)
@@ -207,6 +225,7 @@ begin
 
     return query
         select id, case when (select true from job_lease l where l.job_id = id) then 'running'
+                        when (select true from job_scheduled q where q.job_id = id) then 'moving'
                         when (select true from job j where j.job_id = id) then 'ready'
                         when id = any (stored)
                              or (select true from job_history h where h.job_id = id and h.state = 'done' limit 1)

@@ -23,8 +23,8 @@ $$;
 -- A business stalls when it has ready jobs and none was picked for p_stalled_ms. Its reason is the first that holds of:
 -- no process works; it is paused; its slots are in use; none of these.
 --
--- One pass over the businesses, never over jobs; where that takes long it is made more seldom, so that it never takes
--- more than a fiftieth of one connection.
+-- One pass over the businesses, never over jobs; where that takes long it is made more seldom, so that it hardly takes
+-- more than a fiftieth of one connection, but every 30 s all the same.
 create function watch_queue(
     p_every_ms bigint, p_stalled_ms bigint, p_ttl_ms bigint, p_keep_ms bigint, p_drain integer, p_default_slots integer
 ) returns table (
@@ -37,7 +37,7 @@ declare
     workers integer;
 begin
     if not pg_try_advisory_xact_lock(hashtext('callspool watch_queue'), hashtext(current_schema()))
-       or (select watched_at > began - greatest(p_every_ms, 50 * took_ms) * interval '1 ms' from queue_watch) then
+       or (select watched_at > began - greatest(p_every_ms, least(50 * took_ms, 30000)) * interval '1 ms' from queue_watch) then
         return;
     end if;
 
@@ -54,7 +54,7 @@ begin
            dead = b.dead, busiest = array(select business_id from business
                                            where running > 0 or ready > 0
                                            order by running desc, ready desc, business_id limit 20),
-           oldest_ready = (select j.enqueued_at from job j
+           oldest_ready = (select coalesce(j.due_at, j.enqueued_at) from job j
                             where j.job_id = (select q.job_id from job_ready q order by q.job_id limit 1))
       from (select coalesce(sum(ready), 0) as ready, coalesce(sum(scheduled), 0) as scheduled,
                    coalesce(sum(running), 0) as running, coalesce(sum(done), 0) as done,
@@ -92,8 +92,8 @@ begin
     delete from pulse where at < began - interval '25 hours';
     delete from operator_action where at < began - p_keep_ms * interval '1 ms';
 
-    -- Where no process works nobody else reads the doorbell. Last, because it locks businesses.
-    perform drain(p_drain, p_default_slots);
     update queue_watch
        set watched_at = began, took_ms = extract(epoch from clock_timestamp() - began) * 1000;
+    -- Where no process works nobody else reads the doorbell. Last, because it locks businesses, and may wait for them.
+    perform drain(p_drain, p_default_slots);
 end $$;

@@ -6,7 +6,7 @@
 use super::{
     attempt_span,
     job_types::JobHandlers,
-    supervision::{ChildContext, IoTask, Outbox, hooks_for_faults},
+    supervision::{ChildContext, Outbox, hooks_for_faults},
 };
 use crate::domain::{
     failure::{Failure, FailureCode},
@@ -24,6 +24,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio_util::sync::CancellationToken;
 
 /// What a worker needs; the same for all of the pool.
 #[derive(Clone)]
@@ -51,11 +52,20 @@ enum Work {
     Busy {
         job: Box<ClaimedJob>,
         since: Instant,
-        task: IoTask,
+        stop: Stop,
         span: Box<dyn Span>,
     },
     /// The attempt ended and its slot is not free yet.
     Unsettled(Ended),
+}
+
+/// How an attempt is ended before it has a result. The attempt says itself when it has stopped, and only then is it over:
+/// its slot is in use until then. One that had its result at that moment keeps it.
+#[derive(Default)]
+struct Stop {
+    token: CancellationToken,
+    /// What is reported of it; the first reason counts.
+    result: Option<AttemptResult>,
 }
 
 /// What a worker does now.
@@ -87,7 +97,7 @@ pub struct Ended {
     pub business_id: BusinessId,
     pub call_sid: CallSid,
     /// Not known of a lease that was found without its job.
-    pub enqueued_at: Option<DateTime<Utc>>,
+    pub wanted_at: Option<DateTime<Utc>>,
 }
 
 impl Ended {
@@ -96,7 +106,7 @@ impl Ended {
             settlement: Settlement { job: job.id, lease: job.lease, disposition },
             business_id: job.business_id,
             call_sid: job.call_sid.clone(),
-            enqueued_at: Some(job.enqueued_at),
+            wanted_at: Some(job.wanted_at),
         }
     }
 }
@@ -133,20 +143,37 @@ impl RecordingWorker {
         let handler = self.deps.handlers.get(job.job_type);
         let (claimed, limit) = (job.clone(), self.deps.attempt_timeout);
         let spans = Branch::below(span.as_ref(), &self.deps.tracer);
+        let stop = Stop::default();
+        let stopped = stop.token.clone();
         let attempt = async move {
-            tokio::time::timeout(limit, handler.run(&claimed, &spans)).await.unwrap_or_else(|_| {
-                Err(Failure::new(FailureCode::Timeout, format!("no result within {} s", limit.as_secs())))
-            })
+            let result = tokio::select! {
+                biased;
+                result = tokio::time::timeout(limit, handler.run(&claimed, &spans)) => result,
+                // The download is dropped, and with it its connection.
+                () = stopped.cancelled() => return None,
+            };
+            let too_long =
+                |_| Failure::new(FailureCode::Timeout, format!("no result within {} s", limit.as_secs()));
+            Some(result.unwrap_or_else(|elapsed| Err(too_long(elapsed))))
         };
-        let task = self.child.spawn_io(ctx, attempt, |this, result, _| {
-            this.end(result.map_or_else(AttemptResult::Failed, AttemptResult::Stored));
+        self.child.spawn_io(ctx, attempt, |this, result, _| {
+            this.end(result.map(|result| result.map_or_else(AttemptResult::Failed, AttemptResult::Stored)));
         });
-        self.work = Work::Busy { job, since: Instant::now(), task, span };
+        self.work = Work::Busy { job, since: Instant::now(), stop, span };
     }
 
-    /// The attempt has a result: decide what follows, say so once, and report it.
-    fn end(&mut self, result: AttemptResult) {
-        let Work::Busy { job, since, span, .. } = std::mem::replace(&mut self.work, Work::Idle) else { return };
+    /// Asks the attempt under way to stop.
+    fn stop(&mut self, reason: AttemptResult) {
+        if let Work::Busy { stop, .. } = &mut self.work {
+            stop.result.get_or_insert(reason);
+            stop.token.cancel();
+        }
+    }
+
+    /// The attempt is over (`None`: because it was stopped): decide what follows, say so once, and report it.
+    fn end(&mut self, result: Option<AttemptResult>) {
+        let Work::Busy { job, since, span, stop } = std::mem::replace(&mut self.work, Work::Idle) else { return };
+        let result = result.or(stop.result).unwrap_or(AttemptResult::Interrupted);
         let disposition =
             Disposition::after(result, job.attempt, job.max_attempts, &self.deps.retry, self.deps.clock.random());
         let took = since.elapsed();
@@ -290,10 +317,7 @@ impl Handler<Interrupt> for RecordingWorker {
     type Result = ();
 
     fn handle(&mut self, _: Interrupt, _: &mut Context<Self>) {
-        if let Work::Busy { task, .. } = &self.work {
-            task.abort();
-            self.end(AttemptResult::Interrupted);
-        }
+        self.stop(AttemptResult::Interrupted);
     }
 }
 
@@ -309,11 +333,8 @@ impl Handler<Cancel> for RecordingWorker {
         if !self.child.survives("handler", ctx) {
             return;
         }
-        if let Work::Busy { job, task, .. } = &self.work
-            && job.lease == lease
-        {
-            task.abort();
-            self.end(AttemptResult::Cancelled);
+        if matches!(&self.work, Work::Busy { job, .. } if job.lease == lease) {
+            self.stop(AttemptResult::Cancelled);
         }
     }
 }

@@ -28,28 +28,45 @@ pub struct WatcherDeps {
 pub struct Watcher {
     child: ChildContext,
     deps: WatcherDeps,
+    /// A look is under way.
+    looking: bool,
+    draining: bool,
 }
 
 impl Watcher {
     pub fn new(child: ChildContext, deps: WatcherDeps) -> Self {
-        Self { child, deps }
+        Self { child, deps, looking: false, draining: false }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.draining {
+            return;
+        }
+        self.looking = true;
         let WatcherDeps { watch, rules, pulse, .. } = self.deps.clone();
         let look = async move {
             tell(&*watch, &pulse).await?;
             answered(watch.watch(&rules)).await
         };
         self.child.spawn_io(ctx, look, |this, seen, ctx| {
+            this.looking = false;
             match seen {
                 Ok(changes) => changes.iter().for_each(say),
                 // The beat says more loudly that the database is away.
                 Err(error) => tracing::debug!(%error, "the queue was not looked at"),
             }
+            if this.draining {
+                return this.leave(ctx);
+            }
             let wait = this.deps.rules.every.mul_f64(1.0 - 0.1 * this.deps.clock.random());
             this.child.run_later(ctx, wait, Self::look);
         });
+    }
+
+    /// What ended since the last look is told before the actor goes.
+    fn leave(&mut self, ctx: &mut Context<Self>) {
+        let WatcherDeps { watch, pulse, .. } = self.deps.clone();
+        self.child.spawn_io(ctx, async move { tell(&*watch, &pulse).await }, |_, _, ctx| ctx.stop());
     }
 }
 
@@ -89,10 +106,11 @@ impl Actor for Watcher {
     fn started(&mut self, ctx: &mut Context<Self>) {
         if self.child.survives("started", ctx) {
             self.child.clone().on_drain(ctx, |this: &mut Self, ctx| {
-                // What ended since the last look is told before the actor goes.
-                let WatcherDeps { watch, pulse, .. } = this.deps.clone();
-                let told = async move { tell(&*watch, &pulse).await };
-                this.child.spawn_io(ctx, told, |_, _, ctx| ctx.stop());
+                this.draining = true;
+                // A look under way has the counts with it, and leaves at its end.
+                if !this.looking {
+                    this.leave(ctx);
+                }
             });
             self.look(ctx);
         }

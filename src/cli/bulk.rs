@@ -96,7 +96,7 @@ pub fn bulk(action: Action, args: &BulkArgs, session: &Session) -> anyhow::Resul
         output::complain("nothing was changed");
         return Ok(Exit::Failed);
     }
-    change(action, &ids, Format { json: args.json }, session)
+    change(action, &ids, args.state, Format { json: args.json }, session)
 }
 
 fn given(args: &BulkArgs) -> anyhow::Result<Vec<JobId>> {
@@ -154,7 +154,13 @@ fn agreed(action: Action, count: usize) -> io::Result<bool> {
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-fn change(action: Action, ids: &[JobId], format: Format, session: &Session) -> anyhow::Result<Exit> {
+fn change(
+    action: Action,
+    ids: &[JobId],
+    only: Option<JobState>,
+    format: Format,
+    session: &Session,
+) -> anyhow::Result<Exit> {
     let (operator, screen) = (operator(), Screen::of_stdout());
     let (mut counts, mut done, mut printed) = (BTreeMap::new(), 0, Ok(()));
     let bar = session.bars.count(ids.len() as u64, "jobs");
@@ -163,7 +169,7 @@ fn change(action: Action, ids: &[JobId], format: Format, session: &Session) -> a
         let changed = session.io.block_on(async {
             match action {
                 Action::Retry => session.store.retry(batch, &operator).await,
-                Action::Cancel => session.store.cancel(batch, &operator).await,
+                Action::Cancel => session.store.cancel(batch, only, &operator).await,
             }
         });
         match changed {
@@ -220,7 +226,8 @@ fn why(outcome: Outcome) -> Option<&'static str> {
         Outcome::Cancelled | Outcome::Ready => return None,
         Outcome::Requested => "it runs; its worker is told to stop",
         Outcome::Finished => "it was over before",
-        Outcome::Moving => "its attempt is ending just now: ask again",
+        Outcome::Moving => "it goes from one state to another just now: ask again",
+        Outcome::Elsewhere => "it is in another state by now",
         Outcome::Running => "it runs now",
         Outcome::Done => "its recording is stored",
         Outcome::Duplicate => "another job that lives fetches its recording",

@@ -191,7 +191,8 @@ pub struct ClaimedJob {
     pub max_slots: i32,
     /// Another recording of the same call is or was here.
     pub shares_call: bool,
-    pub enqueued_at: DateTime<Utc>,
+    /// Since when somebody wants it: enqueued, due by its `run_at`, or tried again by an operator.
+    pub wanted_at: DateTime<Utc>,
     /// Of the request that enqueued it, where that was traced.
     pub trace_parent: Option<TraceParent>,
 }

@@ -43,8 +43,10 @@ pub enum Outcome {
     Requested,
     /// Cancel: it was over before.
     Finished,
-    /// Cancel: its attempt is ending at this very moment; ask again.
+    /// It goes from one state to another at this very moment; ask again.
     Moving,
+    /// Cancel: it is in another state by now than was asked for.
+    Elsewhere,
     /// Retry: it is ready (again).
     Ready,
     /// Retry: it runs now.
@@ -60,11 +62,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Cancelled,
         Self::Requested,
         Self::Finished,
         Self::Moving,
+        Self::Elsewhere,
         Self::Ready,
         Self::Running,
         Self::Done,
@@ -79,6 +82,7 @@ impl Outcome {
             Self::Requested => "requested",
             Self::Finished => "finished",
             Self::Moving => "moving",
+            Self::Elsewhere => "elsewhere",
             Self::Ready => "ready",
             Self::Running => "running",
             Self::Done => "done",

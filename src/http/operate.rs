@@ -45,11 +45,12 @@ impl Action {
         self,
         operations: &dyn Operations,
         ids: &[JobId],
+        only: Option<JobState>,
         operator: &Operator,
     ) -> StoreResult<Vec<JobOutcome>> {
         match self {
             Self::Retry => operations.retry(ids, operator).await,
-            Self::Cancel => operations.cancel(ids, operator).await,
+            Self::Cancel => operations.cancel(ids, only, operator).await,
         }
     }
 }
@@ -85,7 +86,7 @@ async fn one(deps: &HttpDeps, request: &HttpRequest, id: &str, action: Action) -
     let id = params::job_id(id)?;
     let operations = Arc::clone(&deps.operations);
     let carried_out = deps.change_on_io(async move {
-        let outcomes = action.carry_out(&*operations, &[id], &operator(&caller)).await?;
+        let outcomes = action.carry_out(&*operations, &[id], None, &operator(&caller)).await?;
         let outcome = outcomes.first().map_or(Outcome::Unknown, |job| job.outcome);
         tracing::info!(operator = caller.name, job_id = %id, %outcome, "{} of a job", action.as_str());
         Ok(outcome)
@@ -98,7 +99,9 @@ async fn one(deps: &HttpDeps, request: &HttpRequest, id: &str, action: Action) -
         Outcome::Requested => Ok(HttpResponse::Accepted().json(changed(JobState::Running))),
         Outcome::Unknown => Err(no_such_job(id)),
         Outcome::Finished => Err(Problem::conflict("finished", "it was over before")),
-        Outcome::Moving => Err(Problem::conflict("moving", "its attempt is ending just now; ask again")),
+        Outcome::Moving | Outcome::Elsewhere => {
+            Err(Problem::conflict("moving", "it goes from one state to another just now; ask again"))
+        }
         Outcome::Running => Err(Problem::conflict("running", "it runs now")),
         Outcome::Done => Err(Problem::conflict("done", "its recording is stored")),
         Outcome::Duplicate => Err(Problem::conflict("duplicate", "another live job fetches the recording already")),
@@ -168,7 +171,7 @@ async fn many(
     let (jobs, operations) = (Arc::clone(&deps.jobs), Arc::clone(&deps.operations));
     let carried_out = deps.change_on_io(async move {
         let (ids, more) = selection.jobs(&*jobs).await?;
-        let results = action.carry_out(&*operations, &ids, &operator(&caller)).await?;
+        let results = action.carry_out(&*operations, &ids, selection.state, &operator(&caller)).await?;
         let changed = results.iter().filter(|job| job.outcome.is_success()).count();
         tracing::info!(operator = caller.name, jobs = ids.len(), changed, "{} of many jobs", action.as_str());
         Ok(ChangedMany { changed, results, more })

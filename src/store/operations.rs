@@ -11,7 +11,7 @@ use crate::domain::{
     business::{BusinessChange, BusinessFilter, BusinessView},
     explain::{AHEAD_LIMIT, Explanation},
     ids::{BusinessId, CallSid, JobId},
-    job::Priority,
+    job::{JobState, Priority},
     operate::{JobOutcome, Operator, OperatorAction, Outcome},
     ports::{Gate, JobBook, Operations, StoreResult},
 };
@@ -43,20 +43,13 @@ impl Operations for Store {
         Ok(Some(Explanation::of(row.facts(business, self.config().retry.max_attempts)?)))
     }
 
-    async fn cancel(&self, ids: &[JobId], operator: &Operator) -> StoreResult<Vec<JobOutcome>> {
-        let mut outcomes = self.cancel_once(ids, operator).await?;
-        for _ in 1..LOOKS {
-            let moving: Vec<JobId> =
-                outcomes.iter().filter(|job| job.outcome == Outcome::Moving).map(|job| job.id).collect();
-            if moving.is_empty() {
-                break;
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-            let again = self.cancel_once(&moving, operator).await?;
-            outcomes.retain(|job| job.outcome != Outcome::Moving);
-            outcomes.extend(again);
-            outcomes.sort_unstable_by_key(|job| job.id);
-        }
+    async fn cancel(
+        &self,
+        ids: &[JobId],
+        only: Option<JobState>,
+        operator: &Operator,
+    ) -> StoreResult<Vec<JobOutcome>> {
+        let outcomes = self.until_settled(ids, Act::Cancel(only), operator).await?;
         if outcomes.iter().any(|job| job.outcome == Outcome::Requested) {
             self.ring_with(CANCEL).await?;
         }
@@ -64,13 +57,7 @@ impl Operations for Store {
     }
 
     async fn retry(&self, ids: &[JobId], operator: &Operator) -> StoreResult<Vec<JobOutcome>> {
-        let rows: Vec<(i64, String)> = sqlx::query_as(self.sql().retry.clone())
-            .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
-            .bind(operator.as_str())
-            .fetch_all(self.pool())
-            .await
-            .map_err(|error| clean_error(&error))?;
-        let outcomes = outcomes(rows)?;
+        let outcomes = self.until_settled(ids, Act::Retry, operator).await?;
         if outcomes.iter().any(|job| job.outcome == Outcome::Ready) {
             self.ring().await?;
         }
@@ -134,16 +121,50 @@ impl Operations for Store {
     }
 }
 
+/// What is done to jobs.
+#[derive(Clone, Copy)]
+enum Act {
+    /// Those that are in this state.
+    Cancel(Option<JobState>),
+    Retry,
+}
+
 impl Store {
-    async fn cancel_once(&self, ids: &[JobId], operator: &Operator) -> StoreResult<Vec<JobOutcome>> {
-        let rows: Vec<(i64, String)> = sqlx::query_as(self.sql().cancel.clone())
-            .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
-            .bind(self.config().default_max_slots)
-            .bind(operator.as_str())
-            .fetch_all(self.pool())
-            .await
-            .map_err(|error| clean_error(&error))?;
-        outcomes(rows)
+    /// Asks again for jobs that were going from one state to another just then, a few times.
+    async fn until_settled(&self, ids: &[JobId], act: Act, operator: &Operator) -> StoreResult<Vec<JobOutcome>> {
+        let mut outcomes = self.carry_out(ids.iter().map(|id| id.0).collect(), act, operator).await?;
+        for _ in 1..LOOKS {
+            let moving: Vec<i64> =
+                outcomes.iter().filter(|job| job.outcome == Outcome::Moving).map(|job| job.id.0).collect();
+            if moving.is_empty() {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let again = self.carry_out(moving, act, operator).await?;
+            outcomes.retain(|job| job.outcome != Outcome::Moving);
+            outcomes.extend(again);
+            outcomes.sort_unstable_by_key(|job| job.id);
+        }
+        Ok(outcomes)
+    }
+
+    async fn carry_out(&self, ids: Vec<i64>, act: Act, operator: &Operator) -> StoreResult<Vec<JobOutcome>> {
+        let rows: Result<Vec<(i64, String)>, sqlx::Error> = match act {
+            Act::Cancel(only) => {
+                sqlx::query_as(self.sql().cancel.clone())
+                    .bind(ids)
+                    .bind(only.map(JobState::as_str))
+                    .bind(self.config().default_max_slots)
+                    .bind(operator.as_str())
+                    .fetch_all(self.pool())
+                    .await
+            }
+            Act::Retry => {
+                let retry = sqlx::query_as(self.sql().retry.clone()).bind(ids).bind(operator.as_str());
+                retry.fetch_all(self.pool()).await
+            }
+        };
+        outcomes(rows.map_err(|error| clean_error(&error))?)
     }
 
     /// In the order of `ids`; those that there are.

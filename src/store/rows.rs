@@ -138,7 +138,7 @@ pub(super) struct ClaimedRow {
     running: Option<i32>,
     max_slots: Option<i32>,
     shares_call: Option<bool>,
-    enqueued_at: Option<DateTime<Utc>>,
+    wanted_at: Option<DateTime<Utc>>,
     trace_parent: Option<String>,
 }
 
@@ -158,7 +158,7 @@ impl ClaimedRow {
             running: self.running.unwrap_or(0),
             max_slots: self.max_slots.unwrap_or(0),
             shares_call: self.shares_call.unwrap_or(true),
-            enqueued_at: self.enqueued_at.ok_or_else(|| unknown("enqueued_at"))?,
+            wanted_at: self.wanted_at.ok_or_else(|| unknown("wanted_at"))?,
             // Another version's traceparent is no reason not to fetch the recording.
             trace_parent: self.trace_parent.and_then(|text| text.parse().ok()),
         };

@@ -55,7 +55,7 @@ statements! {
     promote = "select promoted, next_due_ms from {s}.promote($1)";
     rotate_history = "select created, dropped from {s}.rotate_history($1 * interval '1 ms')";
     heal_stranded = "select {s}.heal_stranded()";
-    cancel = "select job_id, outcome from {s}.cancel_jobs($1, $2, $3) order by job_id";
+    cancel = "select job_id, outcome from {s}.cancel_jobs($1, $2, $3, $4) order by job_id";
     retry = "select job_id, outcome from {s}.retry_jobs($1, $2) order by job_id";
     expedite = "select {s}.expedite($1, $2, $3)";
     set_business = "select {s}.set_business($1, $2, $3, $4, $5, $6)";
@@ -113,7 +113,7 @@ statements! {
                       (select coalesce(sum(ready_delta), 0)::bigint as ready,
                               coalesce(sum(scheduled_delta), 0)::bigint as scheduled
                          from {s}.doorbell) d";
-    oldest_ready = "select enqueued_at from {s}.job
+    oldest_ready = "select coalesce(due_at, enqueued_at) from {s}.job
                      where job_id = (select job_id from {s}.job_ready order by job_id limit 1)";
     meter = "select w.ready, w.scheduled, w.running, w.done, w.cancelled, w.dead, w.live_instances, w.live_workers,
                     (extract(epoch from now() - w.oldest_ready) * 1000)::bigint as oldest_ready_ms,

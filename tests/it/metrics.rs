@@ -354,7 +354,7 @@ async fn a_job_that_is_cancelled_while_it_runs_counts_as_that() {
     provider.tell(1, [Answer::Held(recording(1))]);
     let id = process.enqueue(42, 1).await;
     provider.asked_times(1).await;
-    database.store().cancel(&[JobId(id)], &Operator::new("test")).await.unwrap();
+    database.store().cancel(&[JobId(id)], None, &Operator::new("test")).await.unwrap();
     let ended = |page: &Page| page.value("callspool_jobs_finished_total", &[("outcome", "cancelled")]) == 1.0;
     let page = page_with(&process, "the cancelled job", ended).await;
     assert_eq!(page.value("callspool_attempts_total", &[("reason", "cancelled")]), 1.0);

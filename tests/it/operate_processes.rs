@@ -22,7 +22,7 @@ async fn downloading(database: &Database, provider: &Provider, setup: Setup) -> 
 }
 
 async fn cancel(database: &Database, job: i64) {
-    let outcomes = database.store().cancel(&[JobId(job)], &Operator::new("dana")).await.unwrap();
+    let outcomes = database.store().cancel(&[JobId(job)], None, &Operator::new("dana")).await.unwrap();
     assert_eq!(outcomes[0].outcome, Outcome::Requested);
 }
 
@@ -52,7 +52,7 @@ async fn a_cancel_whose_bell_nobody_hears_is_found_by_a_look() {
     let (database, provider) = (Database::migrated().await, Provider::start());
     let (process, job) = downloading(&database, &provider, Setup::new(&database)).await;
     // As the store does it, but without the bell.
-    execute(&database, "select cancel_jobs(array(select job_id from job_lease), 5, 'dana')").await;
+    execute(&database, "select cancel_jobs(array(select job_id from job_lease), null, 5, 'dana')").await;
     eventually("the end", || async { (process.job(job).await["state"] == "cancelled").then_some(()) }).await;
 }
 

@@ -62,7 +62,7 @@ async fn no_step_reads_the_backlog_also_on_plans_that_were_made_for_small_tables
             SETTLE,
             "select * from promote(100)",
             "select * from reap_leases(1000, 100, 3::smallint)",
-            "select * from cancel_jobs('{1}', 5, 'o')",
+            "select * from cancel_jobs('{1}', null, 5, 'o')",
             RETRY,
             "select expedite(7, 'CA1', 0::smallint)",
         ] {
@@ -101,12 +101,12 @@ async fn no_step_reads_the_backlog_also_on_plans_that_were_made_for_small_tables
         // Of one business: its lock, four rows of each place, and the history.
         (
             "cancel",
-            "select * from cancel_jobs(array(select job_id from job_ready order by job_id desc limit 5), 5, 'o')",
+            "select * from cancel_jobs(array(select job_id from job_ready order by job_id desc limit 5), null, 5, 'o')",
             400,
         ),
         (
             "cancel of what is scheduled",
-            "select * from cancel_jobs(array(select job_id from job_scheduled limit 5), 5, 'o')",
+            "select * from cancel_jobs(array(select job_id from job_scheduled limit 5), null, 5, 'o')",
             400,
         ),
         ("retry", RETRY, 600),

@@ -127,7 +127,7 @@ async fn what_runs_is_explained_by_where_and_what_is_over_by_how() {
     let mut claimer = Claimer::new(&database).await;
     let jobs = enqueued(&claimer, &[new_job(1, 1), new_job(1, 2)]).await;
     let running = claimer.claim(2).await;
-    claimer.store.cancel(&jobs[..1], &Operator::new("dana")).await.unwrap();
+    claimer.store.cancel(&jobs[..1], None, &Operator::new("dana")).await.unwrap();
     let why = explained(&claimer, jobs[0]).await;
     assert_eq!((&why["reason"], &why["detail"]["cancel_requested"]), (&"running".into(), &true.into()));
     assert!(text(&why).starts_with("worker 0 at here has worked on it for "), "{why}");

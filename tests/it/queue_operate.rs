@@ -2,7 +2,7 @@
 
 use crate::{
     queue_law::{Claimer, assert_law, dead, done, execute, ids, retry},
-    support::{Database, business, new_job},
+    support::{Database, business, eventually, new_job},
 };
 use callspool::domain::{
     business::{BusinessChange, BusinessFilter},
@@ -19,7 +19,7 @@ fn dana() -> Operator {
 }
 
 async fn cancel(claimer: &Claimer, ids: &[JobId]) -> Vec<Outcome> {
-    claimer.store.cancel(ids, &dana()).await.unwrap().into_iter().map(|job| job.outcome).collect()
+    claimer.store.cancel(ids, None, &dana()).await.unwrap().into_iter().map(|job| job.outcome).collect()
 }
 
 async fn try_again(claimer: &Claimer, ids: &[JobId]) -> Vec<Outcome> {
@@ -283,6 +283,63 @@ async fn a_business_is_set_up_before_its_first_job_and_pages_go_by_number() {
     assert_eq!(claimer.claim(5).await.len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_for_one_state_leaves_jobs_alone_that_are_in_another_by_now() {
+    let database = Database::migrated().await;
+    let (mut claimer, jobs) = with_jobs(&database, 3).await;
+    let running = claimer.claim(2).await;
+    claimer.settle(&running[1], retry(Duration::from_hours(1))).await;
+    let only = |state| {
+        let (store, jobs) = (claimer.store.clone(), jobs.clone());
+        async move {
+            let outcomes = store.cancel(&jobs, Some(state), &dana()).await.unwrap();
+            outcomes.into_iter().map(|job| job.outcome).collect::<Vec<_>>()
+        }
+    };
+    use Outcome::{Cancelled, Elsewhere, Finished, Requested};
+    assert_eq!(only(JobState::Ready).await, [Elsewhere, Elsewhere, Cancelled]);
+    assert_eq!(only(JobState::Scheduled).await, [Elsewhere, Cancelled, Finished]);
+    assert_eq!(only(JobState::Running).await, [Requested, Finished, Finished]);
+    assert_law(&database).await;
+}
+
+/// An application's transaction may be open for long: nobody who holds a business may wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_waits_for_an_open_transaction_holds_nobody_up() {
+    let database = Database::migrated().await;
+    let (mut claimer, jobs) = with_jobs(&database, 3).await;
+    let running = claimer.claim(2).await;
+    claimer.settle(&running[0], retry(Duration::from_hours(1))).await;
+    claimer.settle(&running[1], dead()).await;
+    // The recording of the dead one is being enqueued.
+    let mut application = database.connect().await;
+    let mut transaction = application.begin().await.unwrap();
+    let again = "select e.job_id from job_history h
+                   cross join lateral enqueue(business_id => h.business_id, call_sid => h.call_sid,
+                                              recording_url => h.recording_url, recording_sid => h.recording_sid) e
+                  where h.job_id = $1";
+    sqlx::query(again).bind(jobs[1].0).execute(&mut *transaction).await.unwrap();
+    let retrying = {
+        let (store, both) = (claimer.store.clone(), jobs[..2].to_vec());
+        tokio::spawn(async move { store.retry(&both, &dana()).await.unwrap() })
+    };
+    let waits = "select count(*) from pg_stat_activity
+                  where datname = current_database() and wait_event_type = 'Lock' and query like '%retry_jobs%'";
+    eventually("the retry's wait", || async {
+        let waiting: i64 = sqlx::query_scalar(waits).fetch_one(&mut database.connect().await).await.unwrap();
+        (waiting == 1).then_some(())
+    })
+    .await;
+    assert_eq!(cancel(&claimer, &jobs[..1]).await, [Outcome::Cancelled]);
+    let next = claimer.claim(1).await;
+    assert_eq!(ids(&next), jobs[2..]);
+    assert!(claimer.settle(&next[0], done(&next[0])).await);
+    transaction.commit().await.unwrap();
+    let outcomes: Vec<Outcome> = retrying.await.unwrap().into_iter().map(|job| job.outcome).collect();
+    assert_eq!(outcomes[1], Outcome::Duplicate);
+    assert_law(&database).await;
+}
+
 /// Everybody at once: enqueue, claim, settle, cancel, retry, expedite, reap.
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_and_workers_at_the_same_jobs_do_not_deadlock_or_lose_one() {
@@ -313,7 +370,7 @@ async fn operators_and_workers_at_the_same_jobs_do_not_deadlock_or_lose_one() {
         async move {
             for round in 0..40 {
                 let some: Vec<JobId> = jobs.iter().skip((round * 7 + seed) % 40).step_by(3).copied().collect();
-                store.cancel(&some, &dana()).await.unwrap();
+                store.cancel(&some, None, &dana()).await.unwrap();
                 store.retry(&some, &dana()).await.unwrap();
                 let job = new_job(i64::try_from(round % 3).unwrap() + 1, u32::try_from(round).unwrap());
                 store.expedite(job.business_id, &job.call_sid, 1.try_into().unwrap()).await.unwrap();

@@ -101,7 +101,7 @@ async fn operate(store: &Store, dead: JobId) {
     assert!(store.explain(dead).await.unwrap().is_some());
     let job = store.job(dead).await.unwrap().unwrap();
     assert_eq!(store.expedite(job.business_id, &job.call_sid, 0.try_into().unwrap()).await.unwrap(), 1);
-    assert_eq!(store.cancel(&[dead], &operator).await.unwrap()[0].outcome, Outcome::Cancelled);
+    assert_eq!(store.cancel(&[dead], None, &operator).await.unwrap()[0].outcome, Outcome::Cancelled);
     let change = BusinessChange { weight: Some(2), ..BusinessChange::default() };
     assert_eq!(store.set_business(business(1), change, &operator).await.unwrap().weight, 2);
     assert!(!store.actions(job.business_id, 10).await.unwrap().is_empty());

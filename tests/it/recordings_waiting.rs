@@ -77,7 +77,7 @@ async fn a_recording_that_will_not_come_is_410_with_what_became_of_it() {
     assert_eq!(media(&process, &[]).await.status, 202);
 
     let later = enqueue(&process, 2, json!({ "call_sid": "CA2", "run_at": "2999-01-01T00:00:00Z" })).await;
-    store.cancel(&[JobId(later)], &Operator::new("test")).await.unwrap();
+    store.cancel(&[JobId(later)], None, &Operator::new("test")).await.unwrap();
     assert_eq!(get(&process, "/v1/recordings/CA2").await.problem(), (410, "cancelled".to_owned()));
 
     process.enqueue(42, 3).await;

@@ -185,7 +185,7 @@ async fn an_attempt_that_its_operator_cancels_ends_with_that_word() {
     let process = Setup::new(&database).provider(&provider).traced(&collector).run().await;
     let id = process.enqueue(42, 1).await;
     provider.asked_times(1).await;
-    database.store().cancel(&[JobId(id)], &Operator::new("dana")).await.unwrap();
+    database.store().cancel(&[JobId(id)], None, &Operator::new("dana")).await.unwrap();
     let attempt = collector.spans_named(ATTEMPT_SPAN, 1).await.remove(0);
     assert_eq!(attempt.error.as_deref(), Some("cancelled"));
     // The body was not read to its end.

@@ -21,7 +21,7 @@ impl Handler<CancelAsked> for SlotManager {
     type Result = ();
 
     fn handle(&mut self, _: CancelAsked, ctx: &mut Context<Self>) {
-        if self.child.survives("handler", ctx) {
+        if self.child.survives("handler", ctx) && !self.busy.is_empty() {
             self.look_for_cancels(ctx, Self::cancel);
         }
     }

@@ -75,7 +75,7 @@ impl SlotManager {
             // Its worker is not busy with this one, and may be free at once.
             self.busy.remove(&lease);
             let settlement = Settlement { job, lease, disposition: Disposition::HandBack };
-            self.finish(None, Ended { settlement, business_id, call_sid, enqueued_at: None });
+            self.finish(None, Ended { settlement, business_id, call_sid, wanted_at: None });
         }
     }
 

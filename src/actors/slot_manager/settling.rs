@@ -24,7 +24,7 @@ impl SlotManager {
                 if self.child.shutting_down() {
                     self.deps.tally.count(disposition);
                 }
-                let latency = self.since(ended.enqueued_at);
+                let latency = self.since(ended.wanted_at);
                 self.deps.pulse.count(disposition, latency);
                 if let Some(end) = JobEnd::of(disposition, latency) {
                     self.deps.observer.observe(Observation::JobEnded(end));

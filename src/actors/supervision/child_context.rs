@@ -249,7 +249,7 @@ impl ChildContext {
 pub struct IoTask(AbortHandle);
 
 impl IoTask {
-    /// Ends it; its `then` never runs.
+    /// Ends it; its `then` does not run, unless it had just ended by itself.
     pub fn abort(&self) {
         self.0.abort();
     }

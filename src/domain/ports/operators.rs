@@ -6,7 +6,7 @@ use crate::domain::{
     business::{BusinessChange, BusinessFilter, BusinessView},
     explain::Explanation,
     ids::{BusinessId, CallSid, InstanceId, JobId},
-    job::Priority,
+    job::{JobState, Priority},
     migration::SchemaVersions,
     operate::{JobOutcome, Operator, OperatorAction},
     overview::{Overview, PulseCounts, Stall, StallChange},
@@ -23,7 +23,13 @@ pub trait Operations: Send + Sync {
     /// Why a job does not run now; `None`: there is no such job.
     async fn explain(&self, id: JobId) -> StoreResult<Option<Explanation>>;
     /// Cancels up to [`crate::domain::operate::BATCH`] jobs; one answer for each different id, in order of the ids.
-    async fn cancel(&self, ids: &[JobId], operator: &Operator) -> StoreResult<Vec<JobOutcome>>;
+    /// `only`: those that are in this state when it comes to it.
+    async fn cancel(
+        &self,
+        ids: &[JobId],
+        only: Option<JobState>,
+        operator: &Operator,
+    ) -> StoreResult<Vec<JobOutcome>>;
     /// Tries up to [`crate::domain::operate::BATCH`] jobs again, the scheduled ones at once; answers as [`Operations::cancel`].
     async fn retry(&self, ids: &[JobId], operator: &Operator) -> StoreResult<Vec<JobOutcome>>;
     /// Somebody waits for this call: its live jobs get this priority where theirs is lower. Returns how many did; asked
