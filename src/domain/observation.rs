@@ -157,6 +157,8 @@ pub struct FleetGauges {
     pub stalled: Vec<(Reason, i64)>,
     /// Age of the ready job that was enqueued first.
     pub oldest_ready: Option<Duration>,
+    /// Since the queue was last looked at: how old all of this is.
+    pub watch_age: Option<Duration>,
     /// What keeps dead rows from being vacuumed: every claim steps over them.
     pub horizon: Horizon,
 }

@@ -25,6 +25,7 @@ struct MeterRow {
     live_instances: i32,
     live_workers: i32,
     oldest_ready_ms: Option<i64>,
+    watch_age_ms: Option<i64>,
     stall_reasons: Vec<String>,
     stall_businesses: Vec<i64>,
     slots: Json<Vec<SlotsJson>>,
@@ -69,6 +70,7 @@ impl TryFrom<MeterRow> for FleetGauges {
                 .map(|(text, businesses)| Ok((reason(text)?, businesses)))
                 .collect::<StoreResult<_>>()?,
             oldest_ready: row.oldest_ready_ms.map(from_millis),
+            watch_age: row.watch_age_ms.map(from_millis),
             horizon: Horizon {
                 oldest_transaction: from_millis(row.oldest_transaction_ms.unwrap_or(0)),
                 oldest_xmin: row.oldest_xmin.and_then(|age| u32::try_from(age).ok()).unwrap_or(0),

@@ -117,6 +117,7 @@ statements! {
                      where job_id = (select job_id from {s}.job_ready order by job_id limit 1)";
     meter = "select w.ready, w.scheduled, w.running, w.done, w.cancelled, w.dead, w.live_instances, w.live_workers,
                     (extract(epoch from now() - w.oldest_ready) * 1000)::bigint as oldest_ready_ms,
+                    (extract(epoch from now() - w.watched_at) * 1000)::bigint as watch_age_ms,
                     array(select reason from {s}.queue_stall order by reason) as stall_reasons,
                     array(select businesses from {s}.queue_stall order by reason) as stall_businesses,
                     (select coalesce(jsonb_agg(jsonb_build_object('business_id', b.business_id, 'in_use', b.running,

@@ -26,6 +26,7 @@ pub(super) fn registry(reading: &FleetReading) -> Registry {
     let FleetReading::Fleet(fleet) = reading else { return registry };
     register(&mut registry, &table::JOBS, jobs(&fleet.backlog));
     register(&mut registry, &table::OLDEST_READY_JOB_AGE, seconds(fleet.oldest_ready.unwrap_or_default()));
+    register(&mut registry, &table::QUEUE_WATCH_AGE, seconds(fleet.watch_age.unwrap_or_default()));
     register(&mut registry, &table::QUEUE_STALLED, stalled(&fleet.stalled));
     slots(&mut registry, fleet);
     register(&mut registry, &table::INSTANCES, gauge(fleet.instances));
