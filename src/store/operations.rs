@@ -9,7 +9,7 @@ use super::{
 };
 use crate::domain::{
     business::{BusinessChange, BusinessFilter, BusinessView},
-    explain::{AHEAD_LIMIT, Explanation},
+    explain::Explanation,
     ids::{BusinessId, CallSid, JobId},
     job::{JobState, Priority},
     operate::{JobOutcome, Operator, OperatorAction, Outcome},
@@ -33,7 +33,6 @@ impl Operations for Store {
         }
         let row: Option<ExplainRow> = sqlx::query_as(self.sql().explain.clone())
             .bind(id.0)
-            .bind(AHEAD_LIMIT)
             .bind(super::millis(self.config().beat_ttl))
             .fetch_optional(self.pool())
             .await

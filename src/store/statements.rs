@@ -79,11 +79,11 @@ statements! {
                       (select count(*) from (select from {s}.job_ready q
                                               where v.state = 'ready' and q.business_id = v.business_id
                                                 and (q.priority, q.job_id) < (v.priority, v.job_id)
-                                              limit $2) before) as ahead,
+                                              limit 1000) before) as ahead,
                       (select coalesce(jsonb_agg(jsonb_build_object(
                                   'instance', f.instance_id, 'host', f.host, 'roles', f.roles, 'workers', f.workers,
                                   'draining', f.draining) order by f.started_at), '[]')
-                         from {s}.instance f where f.beat_at > now() - $3 * interval '1 ms') as live,
+                         from {s}.instance f where f.beat_at > now() - $2 * interval '1 ms') as live,
                       (select greatest(w.worker_seen_at, (select max(f.beat_at) from {s}.instance f
                                                            where f.workers > 0))
                          from {s}.queue_watch w) as worker_seen_at,

@@ -296,10 +296,9 @@ async fn a_cancel_for_one_state_leaves_jobs_alone_that_are_in_another_by_now() {
             outcomes.into_iter().map(|job| job.outcome).collect::<Vec<_>>()
         }
     };
-    use Outcome::{Cancelled, Elsewhere, Finished, Requested};
-    assert_eq!(only(JobState::Ready).await, [Elsewhere, Elsewhere, Cancelled]);
-    assert_eq!(only(JobState::Scheduled).await, [Elsewhere, Cancelled, Finished]);
-    assert_eq!(only(JobState::Running).await, [Requested, Finished, Finished]);
+    assert_eq!(only(JobState::Ready).await, [Outcome::Elsewhere, Outcome::Elsewhere, Outcome::Cancelled]);
+    assert_eq!(only(JobState::Scheduled).await, [Outcome::Elsewhere, Outcome::Cancelled, Outcome::Finished]);
+    assert_eq!(only(JobState::Running).await, [Outcome::Requested, Outcome::Finished, Outcome::Finished]);
     assert_law(&database).await;
 }
 
