@@ -121,10 +121,11 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_lines", "The body has too many lines", detail)
     }
 
-    /// Too many large requests at a time, whoever's they are.
+    /// Too many large requests at a time, whoever's they are. One that comes at the usual pace is through in ten seconds.
     pub fn busy() -> Self {
         let detail = "other requests of this kind are under way; send the same request again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "This process has its hands full", detail)
+        let title = "This process has its hands full";
+        Self { retry_after: Some(10), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", title, detail) }
     }
 
     pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {

@@ -10,6 +10,8 @@ use tokio::time::{Instant, timeout_at};
 /// A body may begin slowly, and has to come at this pace in bytes a second after that.
 const HEAD_START: Duration = Duration::from_secs(10);
 const PACE: f64 = 65_536.0;
+/// Longest time of the whole body: it has one of few places, and others wait for that.
+const WITHIN: Duration = Duration::from_mins(2);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
@@ -83,8 +85,8 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Lines<S> {
 
     async fn receive(&mut self) -> Result<(), Problem> {
         #[expect(clippy::cast_precision_loss, reason = "a body has less than 2^53 bytes")]
-        let due = self.began + HEAD_START + Duration::from_secs_f64(self.received as f64 / PACE);
-        match timeout_at(due, self.body.next()).await {
+        let due = WITHIN.min(HEAD_START + Duration::from_secs_f64(self.received as f64 / PACE));
+        match timeout_at(self.began + due, self.body.next()).await {
             Ok(Some(Ok(chunk))) => {
                 self.received += chunk.len();
                 if self.received > self.limit {
@@ -154,21 +156,37 @@ mod tests {
         assert_eq!(refused.to_string(), "413 too_large");
     }
 
-    #[tokio::test]
-    async fn a_body_that_comes_too_slowly_is_cut_off() {
-        let drops = stream::unfold((), |()| async {
+    /// How many lines of an endless body were read, and how that ended.
+    async fn read_drops(change: impl FnOnce(&mut Lines<Drops>)) -> (usize, Problem) {
+        let drops: Drops = Box::pin(stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             Some((Ok(Bytes::from_static(b"a\n")), ()))
-        });
-        let mut lines = Lines::new(Box::pin(drops), 1_000_000, 100);
-        lines.began = Instant::now() + Duration::from_millis(200) - HEAD_START;
+        }));
+        let mut lines = Lines::new(drops, usize::MAX, 100);
+        change(&mut lines);
         let mut read = 0;
-        let refused = loop {
+        loop {
             match lines.next().await {
                 Ok(line) => read += usize::from(line.is_some()),
-                Err(refused) => break refused,
+                Err(refused) => return (read, refused),
             }
-        };
+        }
+    }
+
+    type Drops = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>;
+
+    #[tokio::test]
+    async fn a_body_that_comes_too_slowly_is_cut_off() {
+        let late = Instant::now() + Duration::from_millis(200) - HEAD_START;
+        let (read, refused) = read_drops(|lines| lines.began = late).await;
+        assert_eq!(refused.to_string(), "408 too_slow");
+        assert!((1..=20).contains(&read), "{read}");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_keeps_its_pace_but_has_no_end_is_cut_off_too() {
+        let late = Instant::now() + Duration::from_millis(200) - WITHIN;
+        let (read, refused) = read_drops(|lines| (lines.began, lines.received) = (late, 1 << 30)).await;
         assert_eq!(refused.to_string(), "408 too_slow");
         assert!((1..=20).contains(&read), "{read}");
     }
