@@ -74,7 +74,7 @@ fn network(address: IpAddr) -> IpAddr {
 pub struct Limits(Arc<Counted>);
 
 struct Counted {
-    logins: Limiter<IpAddr>,
+    refused_logins: Limiter<IpAddr>,
     /// `None`: not limited.
     requests: Option<Limiter<Client>>,
     bulks: Arc<Semaphore>,
@@ -96,7 +96,7 @@ impl Limits {
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
         let requests = quota.map(|quota| Limiter::new(quota.allow_burst(burst)));
         let bulks = Arc::new(Semaphore::new(BULKS));
-        Self(Arc::new(Counted { logins: logins(), requests, bulks }))
+        Self(Arc::new(Counted { refused_logins: refused_logins(), requests, bulks }))
     }
 
     /// The right to have a bulk's jobs in memory, until it is dropped.
@@ -104,8 +104,10 @@ impl Limits {
         Arc::clone(&self.0.bulks).try_acquire_owned().map_err(|_| Problem::busy())
     }
 
-    pub(super) fn login(&self, address: IpAddr) -> Result<(), Problem> {
-        self.0.logins.check(&network(address))
+    /// Counts a login with a wrong token. A right one is not counted and never refused: behind a proxy everybody has its
+    /// address, and one who guesses would lock the others out.
+    pub(super) fn refused_login(&self, address: IpAddr) -> Result<(), Problem> {
+        self.0.refused_logins.check(&network(address))
     }
 }
 
@@ -132,8 +134,8 @@ fn peer(request: &ServiceRequest) -> IpAddr {
     request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip())
 }
 
-/// Logins of one address: twenty at once, then one in three seconds.
-fn logins() -> Limiter<IpAddr> {
+/// Refused logins of one address: twenty at once, then one in three seconds.
+fn refused_logins() -> Limiter<IpAddr> {
     const BURST: NonZeroU32 = NonZeroU32::new(20).expect("a constant");
     let quota = Quota::with_period(Duration::from_secs(3)).expect("a constant");
     Limiter::new(quota.allow_burst(BURST))

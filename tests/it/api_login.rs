@@ -94,7 +94,7 @@ async fn a_wrong_login_sets_nothing_and_says_nothing_of_what_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_guesses_tokens_is_slowed_down() {
+async fn who_guesses_tokens_is_slowed_down_and_locks_nobody_out() {
     let (_database, process) = process().await;
     let mut guesses = Vec::new();
     for _ in 0..30 {
@@ -105,8 +105,10 @@ async fn who_guesses_tokens_is_slowed_down() {
     assert!(!limited.is_empty() && answers.iter().filter(|answer| answer.status == 401).count() >= 20);
     assert_eq!(limited[0].problem(), "rate_limited");
     assert!(limited[0].head.contains("retry-after: "), "{:?}", limited[0]);
-    // The right one is not looked at either; whoever has a token can go on.
-    assert_eq!(log_in(&process, OURS).await.status, 429);
+    // Behind a proxy everybody has the same address.
+    for _ in 0..30 {
+        assert_eq!(log_in(&process, OURS).await.status, 200);
+    }
     let header = format!("Authorization: Bearer {TOKEN}\r\n");
     assert_eq!(ask(&process, "GET /session", &header, b"").await.status, 200);
 }

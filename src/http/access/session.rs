@@ -43,10 +43,10 @@ pub async fn log_in(
         origin::addressed_as_loopback(&request)?;
         return Ok(answer(&request).json(Caller::loopback()));
     }
-    deps.limits.login(peer(&request))?;
     let body = body::read(&request, payload, &[JSON, FORM], LIMIT).await?;
     let token = token(&request, &body)?;
     let Some(caller) = deps.tokens.caller(token.expose_secret()) else {
+        deps.limits.refused_login(peer(&request))?;
         tracing::warn!(client = %peer(&request), "login refused");
         tokio::time::sleep(REFUSED_AFTER).await;
         return Err(Problem::unauthorized());
