@@ -3,7 +3,7 @@
 import { get, onSignedOut, send } from './api.js';
 import { business } from './business.js';
 import { businesses } from './businesses.js';
-import { announce, open } from './dialog.js';
+import { act, announce, open } from './dialog.js';
 import { h, patch } from './dom.js';
 import { title as reasonTitle } from './explain.js';
 import { instances } from './instances.js';
@@ -152,8 +152,8 @@ function focusMain() {
 }
 
 async function logout() {
-  await send('DELETE', '/session').catch(() => {});
-  signedOut();
+  // Who is shown the door has to be out: a cookie that is still there would open the page again to the next one.
+  if (await act(() => send('DELETE', '/session'))) signedOut();
 }
 
 function signedOut() {
