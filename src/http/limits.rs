@@ -2,7 +2,7 @@
 
 use super::{HttpDeps, problem::Problem};
 use actix_web::{
-    ResponseError,
+    HttpRequest, ResponseError,
     body::BoxBody,
     dev::{ServiceRequest, ServiceResponse},
     middleware::Next,
@@ -112,7 +112,7 @@ impl Limits {
 }
 
 /// Paths whose callers are not counted: probes, and a provider that would only come again.
-const FREE: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/webhooks/"];
+const FREE: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/webhooks/twilio/recording"];
 
 /// Around every route.
 pub(super) async fn by_client(
@@ -121,16 +121,19 @@ pub(super) async fn by_client(
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let deps = request.app_data::<web::Data<HttpDeps>>();
     let limiter = deps.and_then(|deps| Some((deps, deps.limits.0.requests.as_ref()?)));
-    if let Some((deps, limiter)) = limiter.filter(|_| !FREE.iter().any(|path| request.path().starts_with(path))) {
+    if let Some((deps, limiter)) = limiter.filter(|_| !FREE.contains(&request.path())) {
         let caller = deps.caller(request.request()).map(|caller| Client::Known(caller.name));
-        if let Err(problem) = limiter.check(&caller.unwrap_or_else(|_| Client::Unknown(network(peer(&request))))) {
+        if let Err(problem) =
+            limiter.check(&caller.unwrap_or_else(|_| Client::Unknown(network(peer(request.request())))))
+        {
             return Ok(request.into_response(problem.error_response()));
         }
     }
     next.call(request).await
 }
 
-fn peer(request: &ServiceRequest) -> IpAddr {
+/// Who holds the other end of the connection: a proxy, where there is one.
+pub(super) fn peer(request: &HttpRequest) -> IpAddr {
     request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip())
 }
 

@@ -61,7 +61,7 @@ async fn the_page_comes_under_a_strict_policy_and_without_a_token() {
     for header in [
         "content-type: text/html; charset=utf-8",
         "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-         media-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+         media-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
         "referrer-policy: no-referrer",
         "x-frame-options: deny",
         "x-content-type-options: nosniff",

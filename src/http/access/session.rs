@@ -5,6 +5,7 @@ use crate::{
     domain::enqueue_request::FieldFault,
     http::{
         HttpDeps, body,
+        limits::peer,
         operation::{FORM, JSON},
         problem::Problem,
     },
@@ -12,10 +13,7 @@ use crate::{
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::header, web};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    time::Duration,
-};
+use std::time::Duration;
 use url::form_urlencoded;
 use utoipa::ToSchema;
 
@@ -94,8 +92,4 @@ fn answer(request: &HttpRequest) -> actix_web::HttpResponseBuilder {
 fn is_secure(deps: &HttpDeps, request: &HttpRequest) -> bool {
     let told = deps.webhook.public_url.as_ref().map(|url| url.scheme() == "https");
     told.unwrap_or(false) || request.connection_info().scheme() == "https"
-}
-
-fn peer(request: &HttpRequest) -> IpAddr {
-    request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip())
 }

@@ -15,13 +15,11 @@ pub struct Tokens(Arc<[(ApiToken, [u8; 32])]>);
 impl Tokens {
     pub fn new(tokens: Vec<ApiToken>) -> Self {
         // Digests are of one length, so not even a token's length shows in the time.
-        Self(
-            tokens
-                .into_iter()
-                .map(|token| (digest(token.secret.expose_secret()), token))
-                .map(|(d, t)| (t, d))
-                .collect(),
-        )
+        let with_digest = |token: ApiToken| {
+            let digest = digest(token.secret.expose_secret());
+            (token, digest)
+        };
+        Self(tokens.into_iter().map(with_digest).collect())
     }
 
     pub(super) fn are_none(&self) -> bool {

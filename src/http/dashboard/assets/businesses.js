@@ -14,7 +14,7 @@ export const BOUNDS = { max_slots: [0, 10_000], weight: [1, 100] };
 /** One row: the stream's where it is among the busiest, which is newer. */
 export const newest = (business) => live.overview?.businesses?.find((it) => it.business_id === business.business_id && live.receivedAt > (business.readAt ?? 0)) ?? business;
 
-export const change = (id, values, done) => act(() => send('PATCH', `/v1/businesses/${id}`, values), () => done);
+export const change = (id, values, done) => act(() => send('PATCH', `/v1/businesses/${encodeURIComponent(id)}`, values), () => done);
 
 export function pauseButton(it, after) {
   const id = String(it.business_id);

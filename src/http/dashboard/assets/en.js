@@ -31,7 +31,6 @@ export default {
   'stall.runnable': 'All workers are busy', 'gone': 'a process that is gone', 'worker': '{host}, worker {n}', 'press.slots': 'Raise its slots', 'press.business': 'See the business', 'press.instances': 'See the instances', 'press.schema': 'See the schema', 'press.jobs': 'See the jobs',
   'reason.runnable': 'About to run', 'reason.slots_full': 'All slots are in use', 'reason.business_paused': 'The business is paused', 'reason.scheduled': 'Scheduled for later',
   'reason.no_live_workers': 'No worker is alive', 'reason.schema_behind': 'The schema is behind', 'reason.running': 'It runs', 'reason.finished': 'It is over',
-  'reason.account_suspended': 'The provider’s account is suspended', 'reason.provider_unavailable': 'The provider is not available',
   'why.next': 'What to do:', 'why.also': 'Also:', 'paused.at': 'Paused', 'paused.by': 'By', 'why.holders': 'These jobs hold the slots:', 'why.holder': 'for {since} on {host}', 'why.due': 'Due', 'why.because': 'Because',
   'because.retry': 'an attempt failed', 'because.enqueued_for_later': 'it was enqueued for later', 'why.after': 'After', 'why.retry_after': 'The provider asked for',
   'why.last_seen': 'A worker was last seen', 'why.without_worker': 'These run without the role worker:', 'why.deadline': 'Deadline', 'why.cancel_requested': 'asked to stop',

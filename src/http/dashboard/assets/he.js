@@ -30,7 +30,6 @@ export default {
     'stall.runnable': 'כל העובדים עסוקים', 'gone': 'תהליך שאיננו עוד', 'worker': '{host}, עובד {n}', 'press.slots': 'הגדלת המשבצות שלו', 'press.business': 'אל העסק', 'press.instances': 'אל המופעים', 'press.schema': 'אל הסכימה', 'press.jobs': 'אל המשימות',
   'reason.runnable': 'עומדת לרוץ', 'reason.slots_full': 'כל המשבצות תפוסות', 'reason.business_paused': 'העסק מושהה', 'reason.scheduled': 'מתוזמנת להמשך',
   'reason.no_live_workers': 'אף עובד אינו חי', 'reason.schema_behind': 'הסכימה מפגרת', 'reason.running': 'רצה', 'reason.finished': 'הסתיימה',
-  'reason.account_suspended': 'החשבון אצל הספק מושעה', 'reason.provider_unavailable': 'הספק אינו זמין',
   'why.runnable': 'המשימה מוכנה ותתחיל כשיגיע תורה. לפניה: {ahead}.', 'why.slots_full': 'כל {max_slots} המשבצות של העסק תפוסות. המשימה תתחיל כשאחת תתפנה.',
   'why.business_paused': 'העסק מושהה. המשימה תתחיל אחרי שימשיכו אותו.', 'why.scheduled': 'המשימה תהיה מוכנה בעוד {due}.', 'why.no_live_workers': 'אף תהליך עם התפקיד worker אינו חי.',
   'why.schema_behind': 'הסכימה בגרסה {have} ונדרשת גרסה {need}. העובדים ממתינים.', 'why.running': 'המשימה רצה עכשיו.', 'why.finished': 'המשימה הסתיימה.',
