@@ -32,7 +32,7 @@ use crate::{
         recording_url::ProviderBase,
         trace::Tracer,
     },
-    http::{HttpActor, HttpDeps, Limits, Live, MetricsDesk, Socket, Tokens, WebhookConfig},
+    http::{FreshAnswers, HttpActor, HttpDeps, Limits, Live, MetricsDesk, Socket, Tokens, WebhookConfig},
     settings::{Role, Settings},
     store::Store,
     telemetry::{
@@ -195,6 +195,7 @@ fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listene
         readiness,
         observer,
         metrics,
+        fresh: FreshAnswers::default(),
         api: settings.roles.has(Role::Api),
         webhooks: settings.roles.has(Role::Webhooks),
         tokens: Tokens::new(settings.http.api_tokens.clone()),

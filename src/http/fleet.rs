@@ -20,8 +20,9 @@ pub(super) struct Minutes(u16);
 pub async fn status(deps: web::Data<HttpDeps>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     deps.authorize(&request, Scope::Read)?;
     params::none(&request)?;
-    let fleet = Arc::clone(&deps.fleet);
-    Ok(HttpResponse::Ok().json(deps.on_io(async move { fleet.fleet_status().await }).await?))
+    let (fleet, fresh) = (Arc::clone(&deps.fleet), deps.fresh.clone());
+    let status = deps.on_io(async move { fresh.status.get(fleet.fleet_status()).await });
+    Ok(HttpResponse::Ok().json(status.await?))
 }
 
 pub async fn overview(deps: web::Data<HttpDeps>, request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -28,9 +28,9 @@ pub async fn alive() -> HttpResponse {
 
 pub async fn ready(deps: web::Data<HttpDeps>) -> HttpResponse {
     let mut reasons = (deps.readiness)();
-    let jobs = Arc::clone(&deps.jobs);
-    let ping = deps.io.spawn(async move { tokio::time::timeout(PATIENCE, jobs.ping()).await });
-    if !matches!(ping.await, Ok(Ok(Ok(())))) {
+    let (jobs, fresh) = (Arc::clone(&deps.jobs), deps.fresh.clone());
+    let ping = async move { matches!(tokio::time::timeout(PATIENCE, jobs.ping()).await, Ok(Ok(()))) };
+    if !deps.io.spawn(async move { fresh.ping.get(ping).await }).await.unwrap_or(false) {
         reasons.push("the database does not answer".to_owned());
     }
     if reasons.is_empty() {

@@ -15,6 +15,7 @@
 //! | `dashboard` | the pages at `/`, and their stream |
 //! | `health` | `/healthz`, `/readyz` |
 //! | `metrics` | `/metrics` |
+//! | `fresh` | answers that all share who ask within a moment |
 //! | `body`, `params`, `problem` | bounded bodies, parameters, errors |
 //! | `arrival` | a request as a span of its trace |
 //!
@@ -29,6 +30,7 @@ mod bulk;
 mod businesses;
 mod dashboard;
 mod fleet;
+mod fresh;
 mod health;
 mod jobs;
 mod limits;
@@ -47,6 +49,7 @@ mod webhooks;
 pub use access::Tokens;
 pub use actor::{HttpActor, Socket};
 pub use dashboard::Live;
+pub use fresh::FreshAnswers;
 pub use limits::Limits;
 pub use metrics::MetricsDesk;
 pub use openapi::openapi_document;
@@ -87,6 +90,7 @@ pub struct HttpDeps {
     pub readiness: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     pub observer: Arc<dyn Observer>,
     pub metrics: MetricsDesk,
+    pub fresh: FreshAnswers,
     /// Whether `/v1` is served.
     pub api: bool,
     /// Whether `/webhooks` is served.
