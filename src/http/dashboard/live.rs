@@ -21,6 +21,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Of the pulse that goes with each overview: one more than the page shows.
 const MINUTES: u16 = 16;
+/// So many times the pace, which is longer than [`PATIENCE`]: a sampler that has said nothing for that long may be gone.
+const SILENCE: u32 = 5;
 /// Streams of one process; each has a connection and no more.
 pub const MOST_VIEWERS: usize = 200;
 
@@ -71,14 +73,19 @@ impl Live {
             return Err(Problem::too_many_viewers(MOST_VIEWERS));
         }
         looking.viewers += 1;
-        if looking.sampler.is_none() {
+        self.keep_sampling(&mut looking);
+        let mut newest = self.0.newest.subscribe();
+        newest.mark_changed();
+        Ok(Viewer { live: self.clone(), newest })
+    }
+
+    /// Starts the sampler where there is none, or where it panicked.
+    fn keep_sampling(&self, looking: &mut Looking) {
+        if looking.sampler.as_ref().is_none_or(AbortOnDropHandle::is_finished) {
             // What the last viewer saw is old.
             self.0.newest.send_replace(None);
             looking.sampler = Some(AbortOnDropHandle::new(self.0.io.spawn(sample(self.clone()))));
         }
-        let mut newest = self.0.newest.subscribe();
-        newest.mark_changed();
-        Ok(Viewer { live: self.clone(), newest })
     }
 
     fn looking(&self) -> MutexGuard<'_, Looking> {
@@ -140,6 +147,9 @@ impl Viewer {
                 biased;
                 () = self.live.0.ended.cancelled() => return None,
                 changed = self.newest.changed() => changed.ok()?,
+                () = tokio::time::sleep(self.live.0.every * SILENCE) => {
+                    self.live.keep_sampling(&mut self.live.looking());
+                }
             }
             if let Some(event) = self.newest.borrow_and_update().clone() {
                 return Some(event);
@@ -178,6 +188,8 @@ mod tests {
     struct Fleet {
         asked: AtomicUsize,
         is_away: bool,
+        /// Panics when it is asked for the first time.
+        panics: bool,
     }
 
     #[async_trait]
@@ -187,7 +199,8 @@ mod tests {
         }
 
         async fn overview(&self, _minutes: u16) -> StoreResult<Overview> {
-            self.asked.fetch_add(1, Ordering::Relaxed);
+            let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+            assert!(!self.panics || asked > 0, "on purpose");
             if self.is_away {
                 return Err(StoreError::new(None, "away"));
             }
@@ -262,6 +275,14 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(text(viewer.next().await), "event: trouble\ndata: {\"code\":\"unavailable\"}\n\n");
         }
+    }
+
+    #[tokio::test]
+    async fn a_sampler_that_panics_is_replaced_and_the_stream_goes_on() {
+        let fleet = Arc::new(Fleet { panics: true, ..Fleet::default() });
+        let mut viewer = live(&fleet).viewer().expect("a place");
+        assert!(text(viewer.next().await).starts_with("event: overview"));
+        assert_eq!(fleet.asked.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
