@@ -9,7 +9,7 @@ use super::{
     },
 };
 use crate::domain::{
-    access::ApiToken,
+    access::{ApiToken, MIN_SECRET},
     faults::Faults,
     ids::{AccountSid, SidForm},
     retry::RetryPolicy,
@@ -48,12 +48,21 @@ impl Checked {
             );
         }
         let serves_api = self.list("process.roles").is_some_and(|roles| roles.iter().any(|role| role == "api"));
-        let beyond_loopback = self.text("http.bind").and_then(|bind| bind.parse::<SocketAddr>().ok());
+        let bind = self.text("http.bind").and_then(|bind| bind.parse::<SocketAddr>().ok());
+        let beyond_loopback = bind.is_some_and(|bind| !bind.ip().is_loopback());
         let has_token = set("http.api_token") || set("http.api_tokens");
-        if serves_api && !has_token && beyond_loopback.is_some_and(|bind| !bind.ip().is_loopback()) {
+        if serves_api && !has_token && beyond_loopback {
             let origin = self.origin("http.bind");
             faults.push(format!(
                 "http.bind (from {origin}): without CALLSPOOL_API_TOKEN the role api may bind a loopback address only"
+            ));
+        }
+        let is_short = self.text("http.api_token").is_some_and(|token| token.chars().count() < MIN_SECRET);
+        if serves_api && is_short && beyond_loopback {
+            let origin = self.origin("http.api_token");
+            faults.push(format!(
+                "http.api_token (from {origin}): a token has at least {MIN_SECRET} characters where http.bind is no \
+                 loopback address"
             ));
         }
         self.token_rules(faults);

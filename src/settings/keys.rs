@@ -128,7 +128,7 @@ pub(super) const KEYS: &[Key] = &[
         "http.api_token",
         Some("CALLSPOOL_API_TOKEN"),
         Kind::Secret,
-        "bearer token of API and dashboard, with every scope; without any the role api may bind loopback only",
+        "bearer token of API and dashboard, with every scope; beyond loopback the role api needs a token, and this one at least 16 characters",
     ),
     key(
         "http.api_tokens",

@@ -237,12 +237,26 @@ mod tests {
     fn an_api_without_a_token_stays_on_loopback() {
         let open = [DATABASE, ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080")];
         assert!(faults("production", &open)[0].contains("loopback"));
-        let closed = [DATABASE, ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080"), ("CALLSPOOL_API_TOKEN", "t")];
+        let closed =
+            [DATABASE, ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080"), ("CALLSPOOL_API_TOKEN", "0123456789abcdef")];
         assert!(load("production", &closed).is_ok());
         let named = [DATABASE, ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080"), ("CALLSPOOL_API_TOKENS", TOKENS)];
         assert!(load("production", &named).is_ok());
         let other = [DATABASE, ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080"), ("CALLSPOOL_ROLES", "worker,webhooks")];
         assert!(load("production", &other).is_ok());
+    }
+
+    #[test]
+    fn beyond_loopback_a_token_has_a_length_that_nobody_guesses() {
+        let short = ("CALLSPOOL_API_TOKEN", "s3cret-canary-1");
+        let beyond = ("CALLSPOOL_HTTP_BIND", "0.0.0.0:8080");
+        let faults =
+            faults("production", &[DATABASE, beyond, short, ("CALLSPOOL__WORKER__COUNT", "many")]).join("\n");
+        let fault = "http.api_token (from CALLSPOOL_API_TOKEN): a token has at least 16 characters";
+        assert!(faults.contains(fault) && faults.contains("worker.count"), "{faults}");
+        assert!(!faults.contains("canary"), "{faults}");
+        assert!(load("production", &[DATABASE, short, ("CALLSPOOL_HTTP_BIND", "[::1]:8080")]).is_ok());
+        assert!(load("production", &[DATABASE, beyond, short, ("CALLSPOOL_ROLES", "worker")]).is_ok());
     }
 
     const TOKENS: &str = "grafana:read:s3cret-canary-1234,app:enqueue+read:s3cret-canary-5678";

@@ -185,6 +185,12 @@ async fn on_loopback_without_a_token_everybody_is_logged_in_but_another_sites_pa
     assert_eq!(ask(&process, "GET /session", "", b"").await.json(), all);
     let login = log_in(&process, "").await;
     assert_eq!((login.status, login.json()), (200, all));
+    for proxy in ["Forwarded: for=10.0.0.1\r\n", "x-forwarded-for: é\r\n", "Via: 1.1 proxy\r\n"] {
+        for (line, body) in [("GET /session", ""), ("GET /v1/jobs/1", ""), ("POST /session", "{}")] {
+            let answer = ask(&process, line, proxy, body.as_bytes()).await;
+            assert_eq!((answer.status, answer.problem().as_str()), (403, "proxy"), "{line} {proxy}");
+        }
+    }
     for (says, status) in
         [("", 202), (OURS, 202), ("Sec-Fetch-Site: cross-site\r\n", 403), ("Origin: http://x\r\n", 403)]
     {

@@ -49,7 +49,7 @@ impl HttpDeps {
     pub(super) fn caller(&self, request: &HttpRequest) -> Result<Caller, Problem> {
         let changes = ![Method::GET, Method::HEAD].contains(request.method());
         if self.tokens.are_none() {
-            origin::addressed_as_loopback(request)?;
+            origin::on_loopback(request)?;
             if changes {
                 origin::not_across_sites(request, self.webhook.public_url.as_ref())?;
             }

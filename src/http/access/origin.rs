@@ -41,9 +41,21 @@ fn is_ours(origin: &str, host: Option<&str>, public_url: Option<&Url>) -> bool {
     public || authority.zip(host).is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host))
 }
 
+/// Headers of which a proxy on the way adds at least one (RFC 7239; RFC 9110, section 7.6.3).
+const OF_PROXIES: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
+
+/// Where there is no token: whoever asks is on this machine. Through a proxy on it everybody would seem to be.
+pub(super) fn on_loopback(request: &HttpRequest) -> Result<(), Problem> {
+    if OF_PROXIES.iter().any(|name| said(request, name).is_some()) {
+        let detail = "without CALLSPOOL_API_TOKEN the API answers to no proxy: set a token";
+        return Err(Problem::forbidden("proxy", detail));
+    }
+    addressed_as_loopback(request)
+}
+
 /// A page in a browser on this machine may reach a loopback address by a name of its own that it lets point here (DNS
 /// rebinding); what the browser calls the host shows it.
-pub(super) fn addressed_as_loopback(request: &HttpRequest) -> Result<(), Problem> {
+fn addressed_as_loopback(request: &HttpRequest) -> Result<(), Problem> {
     if is_loopback(said(request, "host").unwrap_or_default()) {
         return Ok(());
     }

@@ -38,7 +38,7 @@ pub async fn log_in(
     // Nobody is to be logged in by another site's page, as somebody else.
     origin::not_across_sites(&request, deps.webhook.public_url.as_ref())?;
     if deps.tokens.are_none() {
-        origin::addressed_as_loopback(&request)?;
+        origin::on_loopback(&request)?;
         return Ok(answer(&request).json(Caller::loopback()));
     }
     let body = body::read(&request, payload, &[JSON, FORM], LIMIT).await?;
