@@ -50,28 +50,46 @@ fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
 }
 
 impl Arrival {
-    /// By OpenTelemetry's conventions for HTTP servers.
+    /// Of a request with one job.
     pub fn begin(self, deps: &HttpDeps, job: &NewJob) -> Box<dyn Span> {
+        let mut span = self.begin_bulk(deps);
+        span.set("callspool.business_id", job.business_id.get().into());
+        span.set("callspool.call_sid", job.call_sid.to_string().into());
+        span
+    }
+
+    /// Of one with many. By OpenTelemetry's conventions for HTTP servers.
+    pub fn begin_bulk(self, deps: &HttpDeps) -> Box<dyn Span> {
         let Self { at, parent, method, route } = self;
         let span = NewSpan::new(format!("{method} {route}"), SpanKind::Server, parent)
             .with("http.request.method", method)
             .with("url.scheme", "http")
             .with("url.path", route.clone())
-            .with("http.route", route)
-            .with("callspool.business_id", job.business_id.get())
-            .with("callspool.call_sid", job.call_sid.to_string());
+            .with("http.route", route);
         deps.tracer.begin(NewSpan { since: Some(at), ..span })
     }
 }
 
-/// The span's end is the answer's. A refusal is no error of ours, as the conventions have it.
+/// The span's end is the answer's.
 pub fn end(mut span: Box<dyn Span>, answer: &Result<Enqueued, Problem>) {
-    let status = answer.as_ref().map_or_else(ResponseError::status_code, |_| StatusCode::ACCEPTED);
-    span.set("http.response.status_code", status.as_u16().into());
     if let Ok(enqueued) = answer {
         span.set("callspool.job_id", enqueued.id.0.into());
         span.set("callspool.deduplicated", enqueued.deduplicated.into());
     }
+    end_as(span, answer);
+}
+
+pub fn end_bulk(mut span: Box<dyn Span>, answer: &Result<Vec<Enqueued>, Problem>) {
+    if let Ok(enqueued) = answer {
+        span.set("callspool.jobs", i64::try_from(enqueued.len()).unwrap_or(i64::MAX).into());
+    }
+    end_as(span, answer);
+}
+
+/// A refusal is no error of ours, as the conventions have it.
+fn end_as<T>(mut span: Box<dyn Span>, answer: &Result<T, Problem>) {
+    let status = answer.as_ref().map_or_else(ResponseError::status_code, |_| StatusCode::ACCEPTED);
+    span.set("http.response.status_code", status.as_u16().into());
     match answer {
         Err(problem) if status.is_server_error() => span.end(Err(problem.code())),
         _ => span.end(Ok(())),

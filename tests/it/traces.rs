@@ -3,11 +3,12 @@
 use crate::support::{
     Answer, Database, Process, Provider,
     collector::{Collector, Seen},
-    http::Callback,
-    process::{AUTH_TOKEN, Setup},
+    http::{Callback, ask},
+    process::{ACCOUNT_SID, AUTH_TOKEN, Setup},
     provider::recording,
 };
 use callspool::domain::{ids::JobId, operate::Operator, ports::Operations};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 const CALLERS_TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -112,6 +113,32 @@ async fn one_trace_leads_from_the_webhook_to_the_file_across_processes_and_retri
     }
     let all = format!("{spans:?}");
     assert!(!all.contains(AUTH_TOKEN) && !all.contains('?') && !all.contains("Recordings"), "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_jobs_of_a_bulk_hang_below_its_one_request() {
+    let (database, provider, collector) = (Database::migrated().await, Provider::start(), Collector::start());
+    let process = Setup::new(&database).provider(&provider).traced(&collector).run().await;
+    let recording = |n| format!("/2010-04-01/Accounts/{ACCOUNT_SID}/Recordings/RE{n}");
+    let line = |n| json!({ "business_id": n, "call_sid": format!("CA{n}"), "recording_url": recording(n) });
+    let lines: Vec<String> = (1..=3).map(|n| line(n).to_string()).collect();
+    let headers = format!("Content-Type: application/x-ndjson\r\ntraceparent: {}\r\n", callers_traceparent());
+    let answer = ask(&process, "POST /v1/jobs/bulk", &headers, lines.join("\n").as_bytes()).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let request = collector.spans_named("POST /v1/jobs/bulk", 1).await.remove(0);
+    assert_eq!(
+        (request.trace_id.as_str(), request.parent.as_str(), request.kind),
+        (CALLERS_TRACE, CALLERS_SPAN, SERVER)
+    );
+    for (name, value) in [("callspool.jobs", "3"), ("http.response.status_code", "202")] {
+        assert_eq!(request.attribute(name), value, "{name}");
+    }
+    for attempt in collector.spans_named(ATTEMPT_SPAN, 3).await {
+        assert_eq!(attempt.parent, request.span_id, "{attempt:?}");
+    }
+    assert_eq!(process.event("ENQUEUE").await["trace_id"], CALLERS_TRACE);
+    let refused = ask(&process, "POST /v1/jobs/bulk", &headers, b"{}").await;
+    assert_eq!((refused.status, collector.spans_named("POST /v1/jobs/bulk", 1).await.len()), (422, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,14 @@
 mod checked;
 mod lines;
 
-use super::{HttpDeps, body, note_enqueued, operation::JSON_LINES, params, problem::Problem};
+use super::{
+    HttpDeps,
+    arrival::{self, Arrival},
+    body, note_enqueued,
+    operation::JSON_LINES,
+    params,
+    problem::Problem,
+};
 use crate::{
     actors::listener::JobsCameIn,
     domain::{access::Scope, job::Enqueued},
@@ -44,6 +51,7 @@ pub(super) struct Answer {
 
 pub async fn enqueue(
     deps: web::Data<HttpDeps>,
+    arrival: Arrival,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -52,7 +60,12 @@ pub async fn enqueue(
     body::check_head(&request, &JSON_LINES, deps.bulk_limit)?;
     let permit = deps.limits.bulk()?;
     let lines = Lines::new(payload, deps.bulk_limit, deps.body_limit);
-    let Checked { jobs, places } = Checked::read(lines, &deps.provider_base, deps.sid_form).await?;
+    let Checked { mut jobs, places } = Checked::read(lines, &deps.provider_base, deps.sid_form).await?;
+    let span = arrival.begin_bulk(&deps);
+    let trace_parent = span.trace_parent();
+    for job in &mut jobs {
+        job.trace_parent = trace_parent;
+    }
     let (book, jobs_came_in) = (Arc::clone(&deps.jobs), deps.jobs_came_in.clone());
     let observer = Arc::clone(&deps.observer);
     let committed = deps.change_within(COMMIT_WITHIN, async move {
@@ -72,7 +85,9 @@ pub async fn enqueue(
         }
         Ok(enqueued)
     });
-    let answers = Answers { places, enqueued: committed.await?, told: 0 };
+    let committed = committed.await;
+    arrival::end_bulk(span, &committed);
+    let answers = Answers { places, enqueued: committed?, told: 0 };
     Ok(HttpResponse::Accepted().content_type(JSON_LINES[0]).streaming(answers.into_stream()))
 }
 
