@@ -5,11 +5,16 @@ use super::{HttpDeps, server};
 use crate::actors::supervision::{ChildContext, hooks_for_faults};
 use actix::{Actor, ActorContext, Context};
 use actix_web::dev::ServerHandle;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use std::{
     io,
     net::TcpListener,
     sync::{Arc, Mutex, PoisonError},
 };
+
+#[cfg(target_os = "linux")]
+const TAKES_WITHIN: std::time::Duration = std::time::Duration::from_mins(1);
 
 pub struct HttpActor {
     child: ChildContext,
@@ -25,6 +30,8 @@ pub struct Socket(Arc<Mutex<Option<TcpListener>>>);
 
 impl Socket {
     pub fn new(listener: TcpListener) -> Self {
+        #[cfg(target_os = "linux")]
+        give_up_who_never_reads(&listener);
         Self(Arc::new(Mutex::new(Some(listener))))
     }
 
@@ -37,6 +44,15 @@ impl Socket {
     /// whoever calls turns to another process.
     fn close(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// For the connections that it accepts, which take it over: one whose other end takes nothing of an answer, or is gone,
+/// ends after this time (`TCP_USER_TIMEOUT` in Linux's tcp(7)). A player that was paused asks for the rest anew.
+#[cfg(target_os = "linux")]
+fn give_up_who_never_reads(listener: &TcpListener) {
+    if let Err(error) = SockRef::from(listener).set_tcp_user_timeout(Some(TAKES_WITHIN)) {
+        tracing::warn!(%error, "connections that take nothing are kept");
     }
 }
 
@@ -91,4 +107,19 @@ impl Actor for HttpActor {
     }
 
     hooks_for_faults!();
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    fn accepted_connections_take_over_how_long_one_may_take_nothing() {
+        let socket = Socket::new(TcpListener::bind("127.0.0.1:0").unwrap());
+        let listener = socket.listener().unwrap();
+        let _caller = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), Some(TAKES_WITHIN));
+    }
 }

@@ -20,6 +20,8 @@ use utoipa::openapi::HttpMethod;
 
 /// Longest wait for a request's headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+/// Connections of one thread; more wait in the system's queue.
+const CONNECTIONS: usize = 1_024;
 /// Longest time that the drain waits for requests under way.
 const DRAIN_SECONDS: u64 = 4;
 const NO_ROUTE: &str = "there is no such route";
@@ -42,6 +44,7 @@ pub fn serve(deps: HttpDeps, listener: TcpListener) -> io::Result<Server> {
     };
     let server = HttpServer::new(app)
         .workers(workers)
+        .max_connections(CONNECTIONS)
         .client_request_timeout(HEADERS_WITHIN)
         .shutdown_timeout(DRAIN_SECONDS)
         .disable_signals()
