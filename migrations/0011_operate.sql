@@ -37,6 +37,7 @@ create table operator_action (
 );
 
 create index operator_action_business on operator_action (business_id, action_id);
+create index operator_action_job on operator_action (job_id) where job_id is not null;
 create index operator_action_at on operator_action (at);
 
 -- The fleet's pulse: a row for each 10 seconds in which something was there to be said. What ended is added by each

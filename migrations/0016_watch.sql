@@ -21,7 +21,8 @@ $$;
 -- which ready jobs are not picked: those that hold now (begun) and those that held before (over).
 --
 -- A business stalls when it has ready jobs and none was picked for p_stalled_ms. Its reason is the first that holds of:
--- no process works; it is paused; its slots are in use; none of these.
+-- no process works (then its scheduled jobs wait as well: nobody makes them ready); it is paused; its slots are in use;
+-- none of these.
 --
 -- One pass over the businesses, never over jobs; where that takes long it is made more seldom, so that it hardly takes
 -- more than a fiftieth of one connection, but every 30 s all the same.
@@ -62,11 +63,11 @@ begin
 
     return query
         with waiting as (
-            select b.business_id, b.ready, b.waiting_since,
+            select b.business_id, b.ready + case when workers = 0 then b.scheduled else 0 end as ready, b.waiting_since,
                    case when workers = 0 then 'no_live_workers' when b.paused then 'business_paused'
                         when b.running >= b.max_slots then 'slots_full' else 'runnable' end as reason
               from business b
-             where b.ready > 0 and b.waiting_since < began - p_stalled_ms * interval '1 ms'
+             where (b.ready > 0 or workers = 0 and b.scheduled > 0) and b.waiting_since < began - p_stalled_ms * interval '1 ms'
         ), stalls as (
             select reason, min(waiting_since) as since, count(*) as businesses, sum(ready)::bigint as ready,
                    (array_agg(business_id order by waiting_since, business_id))[1] as business_id

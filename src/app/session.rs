@@ -74,6 +74,7 @@ fn with_session<T>(
     let bars = Bars::new();
     telemetry::init_for_command(log, bars.clone().writer());
     let io = io_runtime()?;
+    refuse_to_make(&settings, log)?;
     let embedded = embedded_database(&mut settings, &io)?;
     let done = io.block_on(async { store(&settings, InstanceId::generate()) }).and_then(|store| {
         let session = Session { settings, store, io: io.clone(), bars };
@@ -85,6 +86,18 @@ fn with_session<T>(
         io.block_on(embedded.stop());
     }
     done
+}
+
+/// In another folder than the fleet's, a command that looks would make a database of its own there, and find it empty.
+fn refuse_to_make(settings: &Settings, log: Level) -> anyhow::Result<()> {
+    let migrates = log == Level::INFO;
+    let dir = &settings.database.embedded_dir;
+    if migrates || settings.database.url.is_some() || EmbeddedPostgres::is_at(dir) {
+        return Ok(());
+    }
+    let shown = dir.display();
+    let next = "set DATABASE_URL, or go to the folder where `callspool run` was started";
+    Err(advised(anyhow!("no DATABASE_URL, and no embedded PostgreSQL in {shown}"), next.to_owned()))
 }
 
 /// Starts the embedded PostgreSQL, or joins the one that runs, where no address is configured. (The settings have

@@ -41,7 +41,7 @@ pub struct Overview {
 pub struct Stall {
     pub reason: Reason,
     pub since: DateTime<Utc>,
-    /// How many businesses, and how many jobs of theirs.
+    /// How many businesses, and how many ready jobs of theirs; where no process takes jobs, the scheduled ones as well.
     pub businesses: i64,
     pub ready: i64,
     /// The one that has waited longest.
@@ -52,9 +52,9 @@ pub struct Stall {
 impl Stall {
     pub fn new(reason: Reason, since: DateTime<Utc>, businesses: i64, ready: i64, business_id: BusinessId) -> Self {
         let who = if businesses == 1 {
-            format!("{ready} ready jobs of business {business_id} wait")
+            format!("{ready} jobs of business {business_id} wait")
         } else {
-            format!("{ready} ready jobs of {businesses} businesses wait, business {business_id} the longest")
+            format!("{ready} jobs of {businesses} businesses wait, business {business_id} the longest")
         };
         let why = match reason {
             Reason::NoLiveWorkers => "no process takes jobs",

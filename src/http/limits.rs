@@ -111,8 +111,14 @@ impl Limits {
     }
 }
 
-/// Paths whose callers are not counted: probes, and a provider that would only come again.
-const FREE: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/webhooks/twilio/recording"];
+/// Paths whose callers are not counted: probes, a provider that would only come again, and the dashboard's own files,
+/// which ask nobody.
+const FREE: [&str; 5] = ["/", "/healthz", "/readyz", "/metrics", "/webhooks/twilio/recording"];
+const FREE_FOLDER: &str = "/assets/";
+
+fn is_free(path: &str) -> bool {
+    FREE.contains(&path) || path.starts_with(FREE_FOLDER)
+}
 
 /// Around every route.
 pub(super) async fn by_client(
@@ -121,7 +127,7 @@ pub(super) async fn by_client(
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let deps = request.app_data::<web::Data<HttpDeps>>();
     let limiter = deps.and_then(|deps| Some((deps, deps.limits.0.requests.as_ref()?)));
-    if let Some((deps, limiter)) = limiter.filter(|_| !FREE.contains(&request.path())) {
+    if let Some((deps, limiter)) = limiter.filter(|_| !is_free(request.path())) {
         let caller = deps.caller(request.request()).map(|caller| Client::Known(caller.name));
         if let Err(problem) =
             limiter.check(&caller.unwrap_or_else(|_| Client::Unknown(network(peer(request.request())))))

@@ -6,12 +6,14 @@ use super::{
     HttpDeps,
     arrival::Arrival,
     body,
+    limits::peer,
     operation::FORM,
     problem::Problem,
     signature::{is_right, spellings},
 };
 use crate::domain::{
     enqueue_request::{EnqueueRequest, FieldFault},
+    ids::CallSid,
     job::NewJob,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -49,16 +51,23 @@ pub async fn recording(
     }
     let job = wanted(&deps, &request, &fields).map_err(|faults| {
         let problem = Problem::invalid(faults);
-        tracing::warn!(reason = problem.detail(), "webhook refused");
+        say_refused(&deps, &request, &fields, problem.detail());
         problem
     })?;
     Ok(HttpResponse::Accepted().json(deps.enqueue(arrival, job).await?))
 }
 
+/// Whose call it was and who sent it, so that it can be looked for; a SID that is none is left away.
+fn say_refused(deps: &HttpDeps, request: &HttpRequest, fields: &Fields, reason: &str) {
+    let call_sid = field(fields, "CallSid").and_then(|sid| CallSid::parse(sid, deps.sid_form).ok());
+    let call_sid = call_sid.as_ref().map(ToString::to_string);
+    tracing::warn!(reason, call_sid, client = %peer(request), "webhook refused");
+}
+
 /// Signature first: until it is right, nothing else of the request is believed or answered.
 fn check_sender(deps: &HttpDeps, request: &HttpRequest, fields: &Fields) -> Result<(), Problem> {
     let refuse = |reason: &'static str| {
-        tracing::warn!(reason, "webhook refused");
+        say_refused(deps, request, fields, reason);
         Problem::forbidden("signature", reason)
     };
     let token = deps.webhook.auth_token.as_ref();

@@ -46,8 +46,10 @@ impl FleetView for Store {
             if !schema.fits() {
                 return Ok(status);
             }
-            let instances: Vec<InstanceRow> =
-                sqlx::query_as(self.sql().instances.clone()).fetch_all(self.pool()).await?;
+            let instances: Vec<InstanceRow> = sqlx::query_as(self.sql().instances.clone())
+                .bind(super::millis(self.config().beat_ttl))
+                .fetch_all(self.pool())
+                .await?;
             status.instances = instances.into_iter().map(Into::into).collect();
             let (ready, scheduled, running, done, cancelled, dead): (i64, i64, i64, i64, i64, i64) =
                 sqlx::query_as(self.sql().backlog.clone()).fetch_one(self.pool()).await?;

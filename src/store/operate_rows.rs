@@ -93,6 +93,8 @@ pub(super) struct ExplainRow {
     live: Json<Vec<LiveInstance>>,
     worker_seen_at: Option<DateTime<Utc>>,
     in_use: i64,
+    failed_at: Option<DateTime<Utc>>,
+    cancelled_by: Option<String>,
 }
 
 impl ExplainRow {
@@ -123,6 +125,8 @@ impl ExplainRow {
             live: self.live.0,
             worker_seen_at: self.worker_seen_at,
             in_use: self.in_use,
+            failed_at: self.failed_at,
+            cancelled_by: self.cancelled_by,
         })
     }
 }

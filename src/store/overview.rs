@@ -11,6 +11,8 @@ use crate::domain::{
     ports::{StoreResult, Watch, WatchRules},
 };
 use async_trait::async_trait;
+use chrono::TimeDelta;
+use std::time::Duration;
 
 #[async_trait]
 impl Watch for Store {
@@ -41,12 +43,26 @@ impl Watch for Store {
     }
 }
 
+/// Of what operators did: a look in another's place lets nothing go.
+const KEEP: Duration = Duration::from_hours(24 * 36_500);
+/// Every process that lives looks at the queue every few seconds.
+const NOBODY_LOOKS: TimeDelta = TimeDelta::seconds(40);
+
 impl Store {
     pub(super) async fn read_overview(&self, minutes: u16) -> StoreResult<Overview> {
-        let row: OverviewRow = sqlx::query_as(self.sql().overview.clone())
-            .fetch_one(self.pool())
-            .await
-            .map_err(|error| clean_error(&error))?;
+        let mut row = self.overview_row().await?;
+        if row.watched_at.is_none_or(|at| row.now - at > NOBODY_LOOKS) {
+            // The whole fleet is away, and what it wrote down last is no longer so. Whoever asks looks in its place.
+            let rules = WatchRules {
+                every: Duration::ZERO,
+                stalled_after: Duration::ZERO,
+                beat_ttl: self.config().beat_ttl,
+                keep: KEEP,
+                default_max_slots: self.config().default_max_slots,
+            };
+            self.watch(&rules).await?;
+            row = self.overview_row().await?;
+        }
         let pulse: Vec<PulseRow> = if minutes == 0 {
             Vec::new()
         } else {
@@ -59,5 +75,12 @@ impl Store {
         let busiest = row.busiest();
         let businesses = if busiest.is_empty() { Vec::new() } else { self.businesses_by_id(&busiest).await? };
         row.overview(businesses, pulse.into_iter().map(Into::into).collect())
+    }
+
+    async fn overview_row(&self) -> StoreResult<OverviewRow> {
+        sqlx::query_as(self.sql().overview.clone())
+            .fetch_one(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))
     }
 }

@@ -35,7 +35,8 @@ fn stall(reason: &str, since: DateTime<Utc>, businesses: i64, ready: i64, id: i6
 
 #[derive(sqlx::FromRow)]
 pub(super) struct OverviewRow {
-    watched_at: Option<DateTime<Utc>>,
+    pub(super) now: DateTime<Utc>,
+    pub(super) watched_at: Option<DateTime<Utc>>,
     ready: i64,
     scheduled: i64,
     running: i64,

@@ -224,6 +224,7 @@ pub(super) struct InstanceRow {
     actors: Json<Vec<crate::domain::ports::ActorInfo>>,
     started_at: DateTime<Utc>,
     beat_age_ms: i64,
+    live: bool,
 }
 
 impl From<InstanceRow> for InstanceStatus {
@@ -238,6 +239,6 @@ impl From<InstanceRow> for InstanceStatus {
             draining: row.draining,
             actors: row.actors.0,
         };
-        Self { info, started_at: row.started_at, beat_age_ms: row.beat_age_ms }
+        Self { info, started_at: row.started_at, beat_age_ms: row.beat_age_ms, live: row.live }
     }
 }

@@ -87,7 +87,11 @@ statements! {
                       (select greatest(w.worker_seen_at, (select max(f.beat_at) from {s}.instance f
                                                            where f.workers > 0))
                          from {s}.queue_watch w) as worker_seen_at,
-                      (select count(*) from {s}.job_lease) as in_use
+                      (select count(*) from {s}.job_lease) as in_use,
+                      (select max(a.ended_at) from {s}.job_attempt a where a.job_id = v.job_id) as failed_at,
+                      (select a.operator from {s}.operator_action a
+                        where a.job_id = v.job_id and a.action = 'cancel' order by a.action_id desc limit 1)
+                          as cancelled_by
                  from {s}.job_view v
                  left join {s}.job_scheduled s on s.job_id = v.job_id
                  left join {s}.job_lease l on l.job_id = v.job_id
@@ -96,14 +100,15 @@ statements! {
     watch = "select change, reason, since, businesses, ready, business_id
                from {s}.watch_queue($1, $2, $3, $4, 2000, $5)";
     add_pulse = "select {s}.add_pulse($1, $2, $3, $4, $5)";
-    overview = "select w.watched_at, w.ready, w.scheduled, w.running, w.done, w.cancelled, w.dead, w.oldest_ready,
+    overview = "select now() as now, w.watched_at, w.ready, w.scheduled, w.running, w.done, w.cancelled, w.dead, w.oldest_ready,
                        w.live_instances, w.live_workers, w.busiest,
                        (select coalesce(jsonb_agg(s order by s.since), '[]') from {s}.queue_stall s) as stalls
                   from {s}.queue_watch w";
     pulse = "select at, ready, scheduled, running, done, failed, dead, bytes, latency from {s}.pulse
               where at >= now() - $1 * interval '1 minute' order by at";
     instances = "select instance_id, host, pid, roles, version, workers, draining, actors, started_at,
-                        (extract(epoch from now() - beat_at) * 1000)::bigint as beat_age_ms
+                        (extract(epoch from now() - beat_at) * 1000)::bigint as beat_age_ms,
+                        beat_at > now() - $1 * interval '1 ms' as live
                    from {s}.instance order by started_at, instance_id";
     backlog = "select b.ready + d.ready, b.scheduled + d.scheduled, b.running, b.done, b.cancelled, b.dead
                  from (select coalesce(sum(ready), 0)::bigint as ready, coalesce(sum(scheduled), 0)::bigint as scheduled,

@@ -126,3 +126,17 @@ async fn a_start_that_fails_stops_the_server_that_it_started() {
     assert!(dir.path().join(".callspool/data/PG_VERSION").exists());
     assert!(!dir.path().join(".callspool/data/postmaster.pid").exists());
 }
+
+/// Somebody who stands in another folder than the fleet's would see an empty database, and believe it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_looks_makes_no_database_where_there_is_none() {
+    let (dir, provider) = (folder(), Provider::start());
+    for arguments in [&["status"][..], &["jobs", "list"], &["businesses", "set", "1", "--pause"]] {
+        let said = callspool(dir.path(), &provider, arguments).stderr(Stdio::piped()).output().await.unwrap();
+        let complaint = String::from_utf8(said.stderr).unwrap();
+        assert_eq!(said.status.code(), Some(1), "{complaint}");
+        assert!(complaint.contains("no DATABASE_URL, and no embedded PostgreSQL in .callspool"), "{complaint}");
+        assert!(complaint.contains("next: set DATABASE_URL, or go to the folder"), "{complaint}");
+    }
+    assert!(!dir.path().join(".callspool").exists());
+}

@@ -137,7 +137,7 @@ async fn what_runs_is_explained_by_where_and_what_is_over_by_how() {
     let why = explained(&claimer, jobs[1]).await;
     assert_eq!((&why["reason"], &why["detail"]["state"]), (&"finished".into(), &"dead".into()));
     assert_eq!(why["next"], "callspool jobs retry 2");
-    assert!(text(&explained(&claimer, jobs[0]).await).starts_with("it was cancelled at 20"));
+    assert!(text(&explained(&claimer, jobs[0]).await).starts_with("it was cancelled by dana at 20"));
     claimer.store.retry(&jobs[1..], &Operator::new("dana")).await.unwrap();
     let again = claimer.claim(1).await;
     claimer.settle(&again[0], done(&again[0])).await;
@@ -177,4 +177,21 @@ async fn a_schema_that_is_behind_is_the_reason_whatever_the_job() {
     let (have, need) = (why["detail"]["have"].as_i64().unwrap(), why["detail"]["need"].as_i64().unwrap());
     assert!(have < need, "{why}");
     assert!(why["next"].as_str().unwrap().contains("callspool migrate run"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_nobody_will_end_is_explained_by_the_missing_workers() {
+    let database = Database::migrated().await;
+    let mut claimer = Claimer::new(&database).await;
+    let jobs = enqueued(&claimer, &[new_job(1, 1)]).await;
+    let running = claimer.claim(1).await;
+    claimer.settle(&running[0], retry(Duration::from_hours(1))).await;
+    let why = explained(&claimer, jobs[0]).await;
+    assert!(why["since"].is_string(), "since its attempt failed: {why}");
+    execute(&database, "update instance set beat_at = now() - interval '1 hour'").await;
+    let why = explained(&claimer, jobs[0]).await;
+    assert_eq!((&why["reason"], &why["also"]), (&"scheduled".into(), &serde_json::json!(["no_live_workers"])));
+    execute(&database, "update job_scheduled set run_at = now()").await;
+    let why = explained(&claimer, jobs[0]).await;
+    assert_eq!((&why["reason"], &why["also"]), (&"no_live_workers".into(), &serde_json::json!(["scheduled"])));
 }

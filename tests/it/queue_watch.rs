@@ -155,3 +155,21 @@ async fn where_nobody_claims_the_watch_reads_the_doorbell() {
     store.watch(&rules()).await.unwrap();
     assert_eq!(store.business(business(1)).await.unwrap().unwrap().ready, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_whole_fleet_is_away_whoever_asks_looks_in_its_place() {
+    let database = Database::migrated().await;
+    let mut claimer = Claimer::new(&database).await;
+    claimer.store.enqueue(&[new_job(1, 1), new_job(2, 2)]).await.unwrap();
+    let running = claimer.claim(1).await;
+    claimer.settle(&running[0], crate::queue_law::retry(Duration::from_hours(1))).await;
+    claimer.store.watch(&rules()).await.unwrap();
+    assert!(claimer.store.fleet_status().await.unwrap().stalls.is_empty());
+    execute(&database, "update instance set beat_at = now() - interval '1 hour'").await;
+    execute(&database, NOT_LOOKED_AT).await;
+    let status = claimer.store.fleet_status().await.unwrap();
+    assert_eq!(status.stalls.len(), 1);
+    let stall = &status.stalls[0];
+    assert_eq!((stall.reason, stall.businesses, stall.ready), (Reason::NoLiveWorkers, 2, 2), "{}", stall.text);
+    assert!(!status.instances[0].live);
+}

@@ -96,6 +96,11 @@ struct Cluster {
 }
 
 impl EmbeddedPostgres {
+    /// Whether a cluster was made under `dir` before.
+    pub fn is_at(dir: &Path) -> bool {
+        Owner::of_this_process().place(dir).is_ok_and(|dir| dir.join("data").is_dir())
+    }
+
     /// Starts the cluster under `dir`, or joins the one that runs there.
     pub async fn start(dir: &Path) -> Result<Self, EmbeddedError> {
         Self::start_with(dir, EmbeddedOptions::default()).await

@@ -31,20 +31,21 @@ impl Owner {
         }
     }
 
-    /// The folder for the cluster, made: `wanted`, or one that this user can enter.
-    pub(super) fn home(self, wanted: &Path) -> io::Result<PathBuf> {
+    /// The folder for the cluster: `wanted`, or one that this user can enter.
+    pub(super) fn place(self, wanted: &Path) -> io::Result<PathBuf> {
         let wanted = std::path::absolute(wanted)?;
-        let reachable = self.can_reach(&wanted);
-        let home = if reachable {
-            wanted
-        } else {
-            let name = super::name_for(&wanted);
+        Ok(if self.can_reach(&wanted) { wanted } else { Path::new(FALLBACK).join(super::name_for(&wanted)) })
+    }
+
+    /// The same, made.
+    pub(super) fn home(self, wanted: &Path) -> io::Result<PathBuf> {
+        let home = self.place(wanted)?;
+        if home.starts_with(FALLBACK) {
             tracing::info!(
-                folder = name,
+                folder = super::name_for(&std::path::absolute(wanted)?),
                 "PostgreSQL's user cannot enter the working folder: its data lies with the system's"
             );
-            Path::new(FALLBACK).join(name)
-        };
+        }
         fs::create_dir_all(&home)?;
         self.give(&home)?;
         Ok(home)

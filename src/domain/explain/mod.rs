@@ -223,6 +223,9 @@ pub struct JobFacts {
     pub live: Vec<LiveInstance>,
     pub worker_seen_at: Option<DateTime<Utc>>,
     pub in_use: i64,
+    /// When its last attempt failed.
+    pub failed_at: Option<DateTime<Utc>>,
+    pub cancelled_by: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -260,7 +263,7 @@ impl Explanation {
         let job = facts.job.clone();
         let (reason, also) = match job.state {
             JobState::Ready => facts.obstacles(),
-            JobState::Scheduled => (Reason::Scheduled, Vec::new()),
+            JobState::Scheduled => facts.obstacles_of_scheduled(),
             JobState::Running => (Reason::Running, Vec::new()),
             JobState::Done | JobState::Cancelled | JobState::Dead => (Reason::Finished, Vec::new()),
         };

@@ -28,6 +28,17 @@ impl JobFacts {
         if found.is_empty() { (Reason::Runnable, found) } else { (found.remove(0), found) }
     }
 
+    /// One that is due is made ready by any process; where none takes jobs, nothing comes of it.
+    pub(super) fn obstacles_of_scheduled(&self) -> (Reason, Vec<Reason>) {
+        if self.live.iter().any(Self::takes_jobs) {
+            return (Reason::Scheduled, Vec::new());
+        }
+        match self.job.run_at {
+            Some(run_at) if run_at > self.now => (Reason::Scheduled, vec![Reason::NoLiveWorkers]),
+            _ => (Reason::NoLiveWorkers, vec![Reason::Scheduled]),
+        }
+    }
+
     pub(super) fn told(self, reason: Reason) -> Told {
         match reason {
             Reason::NoLiveWorkers | Reason::SchemaBehind => self.no_live_workers(),
@@ -120,7 +131,9 @@ impl JobFacts {
                 let text = format!("attempt {next} of {max_attempts} {when}, after {code} ({message}){asked}");
                 (ScheduledWhy::Retry, text)
             }
-            None => (ScheduledWhy::EnqueuedForLater, format!("it was enqueued for {}, and {when}", time(run_at))),
+            None => {
+                (ScheduledWhy::EnqueuedForLater, format!("it was enqueued to run {}, and {when}", time(run_at)))
+            }
         };
         let detail = Detail::Scheduled {
             run_at,
@@ -132,8 +145,8 @@ impl JobFacts {
             retry_after_ms: self.retry_after_ms,
         };
         let next = format!("callspool jobs retry {id} runs it now");
-        // Since its last attempt ended, which is nowhere kept; a job that waits for its time does so from the start.
-        let since = (why == ScheduledWhy::EnqueuedForLater).then_some(enqueued_at);
+        // Since its last attempt ended; a job that waits for its time does so from the start.
+        let since = if why == ScheduledWhy::Retry { self.failed_at } else { Some(enqueued_at) };
         (since, text, Some(next), detail)
     }
 
@@ -157,9 +170,12 @@ impl JobFacts {
         let JobView { id, state, finished_at, last_error, .. } = self.job;
         let at = finished_at.map(|at| format!(" {}", time(at))).unwrap_or_default();
         let why = last_error.as_ref().map(|e| format!(": {} ({})", e.code, e.message)).unwrap_or_default();
+        let by = self.cancelled_by.map(|by| format!(" by {by}")).unwrap_or_default();
         let (text, next) = match state {
             JobState::Dead => (format!("it failed for good{at}{why}"), Some(format!("callspool jobs retry {id}"))),
-            JobState::Cancelled => (format!("it was cancelled{at}"), Some(format!("callspool jobs retry {id}"))),
+            JobState::Cancelled => {
+                (format!("it was cancelled{by}{at}"), Some(format!("callspool jobs retry {id}")))
+            }
             _ => (format!("its recording was stored{at}"), None),
         };
         (finished_at, text, next, Detail::Finished { state, finished_at, error: last_error })

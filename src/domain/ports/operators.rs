@@ -120,6 +120,8 @@ pub struct InstanceStatus {
     pub started_at: DateTime<Utc>,
     /// Since its last beat, by the database's clock, in milliseconds.
     pub beat_age_ms: i64,
+    /// Its beats have not stopped for so long that others take its jobs.
+    pub live: bool,
 }
 
 /// Jobs by state, from kept counters: never counted over the backlog.
