@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     app::Session,
-    store::{BackfillStatus, Backlog, FleetStatus, FleetView, Stall},
+    store::{BackfillStatus, Backlog, Failing, FleetStatus, FleetView, Stall},
 };
 
 pub fn status(format: Format, session: &Session) -> anyhow::Result<Exit> {
@@ -42,6 +42,7 @@ const NAME_WIDTH: usize = 10;
 fn print(status: &FleetStatus) -> anyhow::Result<()> {
     let FleetStatus {
         stalls: _,
+        failing,
         instances,
         slots_in_use,
         backlog,
@@ -66,6 +67,9 @@ fn print(status: &FleetStatus) -> anyhow::Result<()> {
         ("slots", format!("{slots_in_use} in use")),
         ("oldest", or_dash(oldest_ready.map(at))),
     ]);
+    for Failing { code, retrying, dead } in failing {
+        lines.push(("failing", format!("{code}: {retrying} to be tried again, {dead} dead within the hour")));
+    }
     output::fields(NAME_WIDTH, lines)?;
     let mut table = Table::new([
         Column::word("INSTANCE"),

@@ -5,7 +5,7 @@
 
 use super::{business::BusinessView, explain::Reason, ids::BusinessId, job::Disposition, ports::Backlog};
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -25,6 +25,8 @@ pub struct Overview {
     pub at: Option<DateTime<Utc>>,
     /// Why ready jobs are not picked, the longest first. Empty: all goes well.
     pub stalls: Vec<Stall>,
+    /// Why jobs fail, the commonest first; at most 5.
+    pub failing: Vec<Failing>,
     pub backlog: Backlog,
     pub slots_in_use: i64,
     pub oldest_ready: Option<DateTime<Utc>>,
@@ -34,6 +36,17 @@ pub struct Overview {
     pub instances: i32,
     pub workers: i32,
     pub pulse: Vec<PulsePoint>,
+}
+
+/// Jobs that failed for one reason, among the newest thousand that are to be tried again and that failed for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Failing {
+    /// As in a job's `last_error`.
+    pub code: String,
+    /// To be tried again.
+    pub retrying: i64,
+    /// Failed for good within the last hour.
+    pub dead: i64,
 }
 
 /// Ready jobs that were not picked for a while, for one reason.
@@ -51,7 +64,9 @@ pub struct Stall {
 
 impl Stall {
     pub fn new(reason: Reason, since: DateTime<Utc>, businesses: i64, ready: i64, business_id: BusinessId) -> Self {
-        let who = if businesses == 1 {
+        let who = if (businesses, ready) == (1, 1) {
+            format!("a job of business {business_id} waits")
+        } else if businesses == 1 {
             format!("{ready} jobs of business {business_id} wait")
         } else {
             format!("{ready} jobs of {businesses} businesses wait, business {business_id} the longest")

@@ -34,6 +34,7 @@ impl FleetView for Store {
             let lock_holder = self.lock_holder().await?;
             let mut status = FleetStatus {
                 stalls: Vec::new(),
+                failing: Vec::new(),
                 instances: Vec::new(),
                 slots_in_use: 0,
                 backlog: Backlog::default(),
@@ -61,7 +62,9 @@ impl FleetView for Store {
         };
         let mut status = fleet.await.map_err(|error: sqlx::Error| clean_error(&error))?;
         if schema.fits() {
-            status.stalls = self.read_overview(0).await?.stalls;
+            let overview = self.read_overview(0).await?;
+            status.stalls = overview.stalls;
+            status.failing = overview.failing;
             status.backfills = self.backfill_statuses().await?;
         }
         Ok(status)

@@ -38,7 +38,7 @@ pub use crate::domain::{
     migration_lint as lint,
     migration_script::application_search_path,
     operate::{BATCH, JobOutcome, Operator, OperatorAction, Outcome},
-    overview::{Overview, PulsePoint, Stall},
+    overview::{Failing, Overview, PulsePoint, Stall},
     ports::{Backlog, FleetStatus, FleetView, Gate, JobBook, Operations, StoreError},
     recording_url::ProviderBase,
 };

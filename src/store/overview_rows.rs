@@ -3,7 +3,7 @@
 use super::rows::{business_id, unknown};
 use crate::domain::{
     business::BusinessView,
-    overview::{Overview, PulsePoint, Stall, StallChange, quantile_ms},
+    overview::{Failing, Overview, PulsePoint, Stall, StallChange, quantile_ms},
     ports::{Backlog, StoreResult},
 };
 use chrono::{DateTime, Utc};
@@ -48,6 +48,7 @@ pub(super) struct OverviewRow {
     live_workers: i32,
     busiest: Vec<i64>,
     stalls: Json<Vec<StallJson>>,
+    failing: Json<Vec<Failing>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -70,6 +71,7 @@ impl OverviewRow {
         Ok(Overview {
             at: self.watched_at,
             stalls: stalls.collect::<StoreResult<_>>()?,
+            failing: self.failing.0,
             backlog: Backlog {
                 ready: self.ready.max(0),
                 scheduled: self.scheduled.max(0),

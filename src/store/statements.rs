@@ -102,7 +102,20 @@ statements! {
     add_pulse = "select {s}.add_pulse($1, $2, $3, $4, $5)";
     overview = "select now() as now, w.watched_at, w.ready, w.scheduled, w.running, w.done, w.cancelled, w.dead, w.oldest_ready,
                        w.live_instances, w.live_workers, w.busiest,
-                       (select coalesce(jsonb_agg(s order by s.since), '[]') from {s}.queue_stall s) as stalls
+                       (select coalesce(jsonb_agg(s order by s.since), '[]') from {s}.queue_stall s) as stalls,
+                       (select coalesce(jsonb_agg(f), '[]') from (
+                           select code, count(*) filter (where retrying) as retrying,
+                                  count(*) filter (where not retrying) as dead
+                             from (select error_code as code, true as retrying
+                                     from (select error_code from {s}.job_scheduled
+                                            order by job_id desc limit 1000) newest
+                                    where error_code is not null
+                                    union all
+                                   select error_code, false
+                                     from (select error_code, state, finished_at from {s}.job_history
+                                            where state <> 'done' order by job_id desc limit 1000) newest
+                                    where state = 'dead' and finished_at > now() - interval '1 hour') failed
+                            group by code order by count(*) desc, code limit 5) f) as failing
                   from {s}.queue_watch w";
     pulse = "select at, ready, scheduled, running, done, failed, dead, bytes, latency from {s}.pulse
               where at >= now() - $1 * interval '1 minute' order by at";

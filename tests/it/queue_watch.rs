@@ -7,6 +7,8 @@ use crate::{
 use callspool::domain::{
     business::BusinessChange,
     explain::Reason,
+    failure::{Failure, FailureCode},
+    job::Disposition,
     operate::Operator,
     overview::{PulseCounts, StallChange},
     ports::{FleetView, JobBook, Operations, Watch, WatchRules},
@@ -172,4 +174,27 @@ async fn where_the_whole_fleet_is_away_whoever_asks_looks_in_its_place() {
     let stall = &status.stalls[0];
     assert_eq!((stall.reason, stall.businesses, stall.ready), (Reason::NoLiveWorkers, 2, 2), "{}", stall.text);
     assert!(!status.instances[0].live);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_says_why_jobs_fail() {
+    let database = Database::migrated().await;
+    let mut claimer = Claimer::new(&database).await;
+    let batch: Vec<_> = (0..5).map(|n| new_job(1, n)).collect();
+    claimer.store.enqueue(&batch).await.unwrap();
+    let jobs = claimer.claim(5).await;
+    let refused = || Failure::new(FailureCode::Unauthorized, "the provider answered 401");
+    for job in &jobs[..3] {
+        let delay = Duration::from_hours(1);
+        claimer.settle(job, Disposition::Retry { delay, failure: refused() }).await;
+    }
+    claimer.settle(&jobs[3], Disposition::Dead { failure: refused() }).await;
+    claimer.settle(&jobs[4], crate::queue_law::dead()).await;
+    let failing = claimer.store.fleet_status().await.unwrap().failing;
+    let told: Vec<_> = failing.iter().map(|f| (f.code.as_str(), f.retrying, f.dead)).collect();
+    assert_eq!(told, [("unauthorized", 3, 1), ("http_status", 0, 1)]);
+    execute(&database, "update job_history set finished_at = finished_at - interval '2 hours'").await;
+    let failing = claimer.store.overview(0).await.unwrap().failing;
+    let told: Vec<_> = failing.iter().map(|f| (f.code.as_str(), f.retrying, f.dead)).collect();
+    assert_eq!(told, [("unauthorized", 3, 0)]);
 }

@@ -9,7 +9,7 @@ use crate::domain::{
     job::{JobState, Priority},
     migration::SchemaVersions,
     operate::{JobOutcome, Operator, OperatorAction},
-    overview::{Overview, PulseCounts, Stall, StallChange},
+    overview::{Failing, Overview, PulseCounts, Stall, StallChange},
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -101,6 +101,8 @@ pub struct ActorInfo {
 pub struct FleetStatus {
     /// Why ready jobs are not picked; empty: all goes well.
     pub stalls: Vec<Stall>,
+    /// Why jobs fail, the commonest first.
+    pub failing: Vec<Failing>,
     pub instances: Vec<InstanceStatus>,
     pub slots_in_use: i64,
     pub backlog: Backlog,

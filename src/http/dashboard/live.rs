@@ -207,6 +207,7 @@ mod tests {
             Ok(Overview {
                 at: None,
                 stalls: Vec::new(),
+                failing: Vec::new(),
                 backlog: Backlog::default(),
                 slots_in_use: 0,
                 oldest_ready: None,

@@ -39,14 +39,16 @@ export function overview({ changed, may }) {
       const tile = (state, value, more) =>
         h('li', { key: state }, h('a', { href: state === 'instances' ? '#/instances' : `#/jobs?state=${state}`, class: `tile ${state}` },
           h('span', { class: 'what' }, state === 'instances' ? t('instances') : t(`many.${state}`)), h('strong', null, short(value)), h('span', { class: 'quiet' }, more ?? '\u00a0')));
+      /** The commonest error of those jobs. */
+      const why = (which) => data.failing?.filter((it) => it[which]).map((it) => `${num(it[which])} × ${it.code}`)[0];
       const lines = (...names) => names.map((name) => ({ name, label: t(`many.${name === 'done' ? 'stored' : name}`), area: false }));
       return [
         stalls(data.stalls ?? []),
         h('ul', { class: 'tiles', 'aria-label': t('overview.queue') },
           tile('ready', backlog.ready, data.oldest_ready && t('overview.oldest', { age: since(data.oldest_ready) })),
           tile('running', backlog.running, t('overview.slots', { n: data.slots_in_use })),
-          tile('scheduled', backlog.scheduled),
-          tile('dead', backlog.dead),
+          tile('scheduled', backlog.scheduled, why('retrying')),
+          tile('dead', backlog.dead, why('dead')),
           tile('done', backlog.done),
           tile('instances', data.instances)),
         h('div', { class: 'row between' }, h('h2', null, t('overview.plots')),
