@@ -36,8 +36,7 @@ pub async fn list(deps: web::Data<HttpDeps>, request: HttpRequest) -> Result<Htt
     query.end()?;
     let operations = Arc::clone(&deps.operations);
     let businesses = deps.on_io(async move { operations.businesses(filter).await }).await?;
-    let full = businesses.len() == usize::from(filter.limit);
-    let next = businesses.last().map(|business| business.business_id).filter(|_| full);
+    let next = params::next(&businesses, filter.limit, |business| business.business_id);
     Ok(HttpResponse::Ok().json(BusinessesPage { businesses, next }))
 }
 

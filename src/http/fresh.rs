@@ -33,7 +33,7 @@ pub(super) struct Fresh<T> {
 }
 
 impl<T: Clone> Fresh<T> {
-    fn new(keep: Duration) -> Self {
+    pub(super) fn new(keep: Duration) -> Self {
         Self { keep, last: Arc::default() }
     }
 
@@ -49,6 +49,14 @@ impl<T: Clone> Fresh<T> {
         let answer = ask.await;
         *last = Some((Instant::now(), answer.clone()));
         answer
+    }
+
+    /// As if its time had passed.
+    #[cfg(test)]
+    pub(super) async fn grow_stale(&self) {
+        if let Some((at, _)) = self.last.lock().await.as_mut() {
+            *at -= self.keep;
+        }
     }
 }
 
@@ -71,7 +79,7 @@ mod tests {
         let (fresh, asked) = (Fresh::new(Duration::from_hours(1)), AtomicU32::new(0));
         let answers = futures_util::future::join_all((0..100).map(|_| fresh.get(count(&asked)))).await;
         assert_eq!(answers, [1; 100]);
-        fresh.last.lock().await.as_mut().unwrap().0 -= fresh.keep;
+        fresh.grow_stale().await;
         assert_eq!(fresh.get(count(&asked)).await, 2);
     }
 

@@ -54,9 +54,9 @@ pub async fn list(deps: web::Data<HttpDeps>, request: HttpRequest) -> Result<Htt
         after: query.job("after"),
     };
     query.end()?;
-    let (jobs, full) = (Arc::clone(&deps.jobs), usize::from(filter.limit));
+    let (jobs, limit) = (Arc::clone(&deps.jobs), filter.limit);
     let jobs = deps.on_io(async move { jobs.jobs(&filter).await }).await?;
-    let next = jobs.last().map(|job| job.id).filter(|_| jobs.len() == full);
+    let next = params::next(&jobs, limit, |job| job.id);
     Ok(HttpResponse::Ok().json(JobsPage { jobs, next }))
 }
 

@@ -1,14 +1,10 @@
 //! `/metrics`: what this process measured, and the fleet as the database tells it. Asked for by machines inside the
 //! network, so it needs no token, and says nothing of anybody's calls.
 
-use super::HttpDeps;
+use super::{HttpDeps, fresh::Fresh};
 use crate::domain::observation::{FleetMeter, FleetReading, MetricsPage};
 use actix_web::{HttpResponse, http::header, web};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::sync::Mutex;
+use std::{sync::Arc, time::Duration};
 
 /// However many collectors ask, and however often: the database is asked once in this time.
 const FRESH_FOR: Duration = Duration::from_secs(1);
@@ -20,23 +16,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct MetricsDesk {
     page: Arc<dyn MetricsPage>,
     meter: Arc<dyn FleetMeter>,
-    last: Arc<Mutex<Option<(Instant, FleetReading)>>>,
+    reading: Fresh<FleetReading>,
 }
 
 impl MetricsDesk {
     pub fn new(page: Arc<dyn MetricsPage>, meter: Arc<dyn FleetMeter>) -> Self {
-        Self { page, meter, last: Arc::default() }
+        Self { page, meter, reading: Fresh::new(FRESH_FOR) }
     }
 
-    /// On the I/O runtime. Who comes while the database is asked waits for the same answer.
+    /// On the I/O runtime.
     async fn text(&self, is_ready: bool) -> String {
-        let mut last = self.last.lock().await;
-        if last.as_ref().is_none_or(|(at, _)| at.elapsed() >= FRESH_FOR) {
+        let ask = async {
             let answer = tokio::time::timeout(PATIENCE, self.meter.gauges()).await;
-            let reading = answer.map_or(FleetReading::Away, FleetReading::from);
-            *last = Some((Instant::now(), reading));
-        }
-        self.page.text(is_ready, last.as_ref().map_or(&FleetReading::Away, |(_, reading)| reading))
+            answer.map_or(FleetReading::Away, FleetReading::from)
+        };
+        self.page.text(is_ready, &self.reading.get(ask).await)
     }
 }
 
@@ -98,7 +92,7 @@ mod tests {
             assert_eq!(page.unwrap(), "true");
         }
         assert_eq!(meter.0.load(Ordering::Relaxed), 1);
-        desk.last.lock().await.as_mut().unwrap().0 -= FRESH_FOR;
+        desk.reading.grow_stale().await;
         desk.text(true).await;
         assert_eq!(meter.0.load(Ordering::Relaxed), 2);
     }

@@ -86,6 +86,11 @@ impl<'a> Query<'a> {
     }
 }
 
+/// `after` of the page behind this one; none behind a page that is not full.
+pub(super) fn next<T, Id>(page: &[T], limit: u16, id: impl FnOnce(&T) -> Id) -> Option<Id> {
+    page.last().filter(|_| page.len() == usize::from(limit)).map(id)
+}
+
 /// For a route without parameters.
 pub(super) fn none(request: &HttpRequest) -> Result<(), Problem> {
     Query::of(request).end()

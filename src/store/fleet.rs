@@ -1,6 +1,10 @@
 //! The fleet at a glance.
 
-use super::{Store, errors::clean_error, rows::InstanceRow};
+use super::{
+    Store,
+    errors::clean_error,
+    rows::{BacklogRow, InstanceRow},
+};
 use crate::domain::{
     migration::LockHolder,
     overview::Overview,
@@ -52,10 +56,9 @@ impl FleetView for Store {
                 .fetch_all(self.pool())
                 .await?;
             status.instances = instances.into_iter().map(Into::into).collect();
-            let (ready, scheduled, running, done, cancelled, dead): (i64, i64, i64, i64, i64, i64) =
-                sqlx::query_as(self.sql().backlog.clone()).fetch_one(self.pool()).await?;
-            status.backlog = Backlog { ready, scheduled, running, done, cancelled, dead };
-            status.slots_in_use = running;
+            let backlog: BacklogRow = sqlx::query_as(self.sql().backlog.clone()).fetch_one(self.pool()).await?;
+            status.backlog = backlog.into();
+            status.slots_in_use = status.backlog.running;
             status.oldest_ready =
                 sqlx::query_scalar(self.sql().oldest_ready.clone()).fetch_optional(self.pool()).await?;
             Ok(status)

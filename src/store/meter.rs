@@ -3,12 +3,12 @@
 use super::{
     Store,
     errors::clean_error,
-    rows::{business_id, unknown},
+    rows::{BacklogRow, business_id, unknown},
 };
 use crate::domain::{
     explain::Reason,
     observation::{BusinessSlots, FleetGauges, FleetMeter, Horizon, PoolUse},
-    ports::{Backlog, StoreResult},
+    ports::StoreResult,
 };
 use async_trait::async_trait;
 use sqlx::types::Json;
@@ -16,12 +16,8 @@ use std::time::Duration;
 
 #[derive(sqlx::FromRow)]
 struct MeterRow {
-    ready: i64,
-    scheduled: i64,
-    running: i64,
-    done: i64,
-    cancelled: i64,
-    dead: i64,
+    #[sqlx(flatten)]
+    backlog: BacklogRow,
     live_instances: i32,
     live_workers: i32,
     oldest_ready_ms: Option<i64>,
@@ -54,15 +50,7 @@ impl TryFrom<MeterRow> for FleetGauges {
         let reason = |text: String| text.parse::<Reason>().map_err(|_| unknown("reason"));
         let stalled = row.stall_reasons.into_iter().zip(row.stall_businesses);
         Ok(Self {
-            backlog: Backlog {
-                // A job may end before its bell is read.
-                ready: row.ready.max(0),
-                scheduled: row.scheduled.max(0),
-                running: row.running,
-                done: row.done,
-                cancelled: row.cancelled,
-                dead: row.dead,
-            },
+            backlog: row.backlog.into(),
             instances: row.live_instances.into(),
             workers: row.live_workers.into(),
             businesses: row.slots.0.into_iter().map(SlotsJson::slots).collect::<StoreResult<_>>()?,

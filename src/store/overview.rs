@@ -4,7 +4,7 @@ use super::{
     Store,
     errors::clean_error,
     millis,
-    overview_rows::{OverviewRow, PulseRow, StallRow},
+    overview_rows::{OverviewRow, PulseRow, StallChangeRow},
 };
 use crate::domain::{
     overview::{Overview, PulseCounts, StallChange},
@@ -17,7 +17,7 @@ use std::time::Duration;
 #[async_trait]
 impl Watch for Store {
     async fn watch(&self, rules: &WatchRules) -> StoreResult<Vec<StallChange>> {
-        let rows: Vec<StallRow> = sqlx::query_as(self.sql().watch.clone())
+        let rows: Vec<StallChangeRow> = sqlx::query_as(self.sql().watch.clone())
             .bind(millis(rules.every))
             .bind(millis(rules.stalled_after))
             .bind(millis(rules.beat_ttl))
@@ -26,7 +26,7 @@ impl Watch for Store {
             .fetch_all(self.pool())
             .await
             .map_err(|error| clean_error(&error))?;
-        rows.into_iter().map(StallRow::change).collect()
+        rows.into_iter().map(TryInto::try_into).collect()
     }
 
     async fn add_pulse(&self, counts: &PulseCounts) -> StoreResult<()> {
@@ -72,8 +72,8 @@ impl Store {
                 .await
                 .map_err(|error| clean_error(&error))?
         };
-        let busiest = row.busiest();
-        let businesses = if busiest.is_empty() { Vec::new() } else { self.businesses_by_id(&busiest).await? };
+        let busiest = &row.busiest;
+        let businesses = if busiest.is_empty() { Vec::new() } else { self.businesses_by_id(busiest).await? };
         row.overview(businesses, pulse.into_iter().map(Into::into).collect())
     }
 

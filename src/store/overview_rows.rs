@@ -1,17 +1,17 @@
 //! Rows of what the watch wrote down, see `rows`.
 
-use super::rows::{business_id, unknown};
+use super::rows::{BacklogRow, business_id, unknown};
 use crate::domain::{
     business::BusinessView,
     overview::{Failing, Overview, PulsePoint, Stall, StallChange, quantile_ms},
-    ports::{Backlog, StoreResult},
+    ports::{Backlog, StoreError, StoreResult},
 };
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
-#[derive(sqlx::FromRow)]
+/// As a row, or within the JSON of one.
+#[derive(sqlx::FromRow, serde::Deserialize)]
 pub(super) struct StallRow {
-    change: String,
     reason: String,
     since: DateTime<Utc>,
     businesses: i64,
@@ -19,68 +19,54 @@ pub(super) struct StallRow {
     business_id: i64,
 }
 
-impl StallRow {
-    pub(super) fn change(self) -> StoreResult<StallChange> {
-        let is_over = self.change == "over";
-        let (since, businesses, ready) = (self.since, self.businesses, self.ready);
-        let stall = stall(&self.reason, since, businesses, ready, self.business_id)?;
-        Ok(if is_over { StallChange::Over(stall) } else { StallChange::Begun(stall) })
+impl TryFrom<StallRow> for Stall {
+    type Error = StoreError;
+
+    fn try_from(row: StallRow) -> StoreResult<Self> {
+        let reason = row.reason.parse().map_err(|_| unknown("reason"))?;
+        Ok(Self::new(reason, row.since, row.businesses, row.ready, business_id(row.business_id)?))
     }
 }
 
-fn stall(reason: &str, since: DateTime<Utc>, businesses: i64, ready: i64, id: i64) -> StoreResult<Stall> {
-    let reason = reason.parse().map_err(|_| unknown("reason"))?;
-    Ok(Stall::new(reason, since, businesses, ready, business_id(id)?))
+#[derive(sqlx::FromRow)]
+pub(super) struct StallChangeRow {
+    change: String,
+    #[sqlx(flatten)]
+    stall: StallRow,
+}
+
+impl TryFrom<StallChangeRow> for StallChange {
+    type Error = StoreError;
+
+    fn try_from(row: StallChangeRow) -> StoreResult<Self> {
+        let stall = row.stall.try_into()?;
+        Ok(if row.change == "over" { Self::Over(stall) } else { Self::Begun(stall) })
+    }
 }
 
 #[derive(sqlx::FromRow)]
 pub(super) struct OverviewRow {
     pub(super) now: DateTime<Utc>,
     pub(super) watched_at: Option<DateTime<Utc>>,
-    ready: i64,
-    scheduled: i64,
-    running: i64,
-    done: i64,
-    cancelled: i64,
-    dead: i64,
+    #[sqlx(flatten)]
+    backlog: BacklogRow,
     oldest_ready: Option<DateTime<Utc>>,
     live_instances: i32,
     live_workers: i32,
-    busiest: Vec<i64>,
-    stalls: Json<Vec<StallJson>>,
+    pub(super) busiest: Vec<i64>,
+    stalls: Json<Vec<StallRow>>,
     failing: Json<Vec<Failing>>,
 }
 
-#[derive(serde::Deserialize)]
-struct StallJson {
-    reason: String,
-    since: DateTime<Utc>,
-    businesses: i64,
-    ready: i64,
-    business_id: i64,
-}
-
 impl OverviewRow {
-    pub(super) fn busiest(&self) -> Vec<i64> {
-        self.busiest.clone()
-    }
-
     pub(super) fn overview(self, businesses: Vec<BusinessView>, pulse: Vec<PulsePoint>) -> StoreResult<Overview> {
-        let stalls = self.stalls.0.into_iter();
-        let stalls = stalls.map(|s| stall(&s.reason, s.since, s.businesses, s.ready, s.business_id));
+        let backlog = Backlog::from(self.backlog);
         Ok(Overview {
             at: self.watched_at,
-            stalls: stalls.collect::<StoreResult<_>>()?,
+            stalls: self.stalls.0.into_iter().map(TryInto::try_into).collect::<StoreResult<_>>()?,
             failing: self.failing.0,
-            backlog: Backlog {
-                ready: self.ready.max(0),
-                scheduled: self.scheduled.max(0),
-                running: self.running,
-                done: self.done,
-                cancelled: self.cancelled,
-                dead: self.dead,
-            },
-            slots_in_use: self.running,
+            backlog,
+            slots_in_use: backlog.running,
             oldest_ready: self.oldest_ready,
             businesses,
             instances: self.live_instances,

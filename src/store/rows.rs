@@ -5,7 +5,7 @@ use crate::domain::{
     ids::{BusinessId, CallSid, InstanceId, JobId, RecordingSid},
     job::{AttemptView, ClaimedJob, Enqueued, JobType, JobView, LastError},
     lease::{LeaseId, WorkerLife},
-    ports::{HeldLease, InstanceInfo, InstanceStatus, StoreError, StoreResult},
+    ports::{Backlog, HeldLease, InstanceInfo, InstanceStatus, StoreError, StoreResult},
 };
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
@@ -240,5 +240,24 @@ impl From<InstanceRow> for InstanceStatus {
             actors: row.actors.0,
         };
         Self { info, started_at: row.started_at, beat_age_ms: row.beat_age_ms, live: row.live }
+    }
+}
+
+/// Jobs by state, as several tables keep them.
+#[derive(sqlx::FromRow)]
+pub(super) struct BacklogRow {
+    ready: i64,
+    scheduled: i64,
+    running: i64,
+    done: i64,
+    cancelled: i64,
+    dead: i64,
+}
+
+impl From<BacklogRow> for Backlog {
+    fn from(row: BacklogRow) -> Self {
+        let BacklogRow { ready, scheduled, running, done, cancelled, dead } = row;
+        // A job may end before its bell is read.
+        Self { ready: ready.max(0), scheduled: scheduled.max(0), running, done, cancelled, dead }
     }
 }

@@ -123,7 +123,7 @@ statements! {
                         (extract(epoch from now() - beat_at) * 1000)::bigint as beat_age_ms,
                         beat_at > now() - $1 * interval '1 ms' as live
                    from {s}.instance order by started_at, instance_id";
-    backlog = "select b.ready + d.ready, b.scheduled + d.scheduled, b.running, b.done, b.cancelled, b.dead
+    backlog = "select b.ready + d.ready as ready, b.scheduled + d.scheduled as scheduled, b.running, b.done, b.cancelled, b.dead
                  from (select coalesce(sum(ready), 0)::bigint as ready, coalesce(sum(scheduled), 0)::bigint as scheduled,
                               coalesce(sum(running), 0)::bigint as running, coalesce(sum(done), 0)::bigint as done,
                               coalesce(sum(cancelled), 0)::bigint as cancelled, coalesce(sum(dead), 0)::bigint as dead
