@@ -85,14 +85,20 @@ fn print(status: &FleetStatus) -> anyhow::Result<()> {
         let info = &instance.info;
         let (up, not_up): (Vec<_>, Vec<_>) = info.actors.iter().partition(|actor| actor.state == "up");
         let restarts: u64 = info.actors.iter().map(|actor| actor.generation.saturating_sub(1)).sum();
-        let mut actors = vec![format!("{} up", up.len()), format!("{restarts} restarts")];
-        if !instance.live {
-            // Its last words.
-            actors = vec!["no beat: it is gone, and others take its jobs".to_owned()];
-        }
+        // What a dead one said of its actors last is no longer so.
+        let mut actors = if instance.live {
+            vec![format!("{} up", up.len()), format!("{restarts} restarts")]
+        } else {
+            vec!["no beat: it is gone, and others take its jobs".to_owned()]
+        };
         actors.extend(not_up.iter().map(|actor| format!("{} {}", actor.actor, actor.state)));
         let panicked = info.actors.iter().filter_map(|actor| Some((&actor.actor, actor.last_panic.as_ref()?)));
         actors.extend(panicked.map(|(actor, place)| format!("{actor} last panicked at {place}")));
+        let state = match (instance.live, info.draining) {
+            (false, _) => ", dead",
+            (true, true) => ", draining",
+            (true, false) => "",
+        };
         table.row([
             info.instance.to_string(),
             info.host.clone(),
@@ -100,17 +106,7 @@ fn print(status: &FleetStatus) -> anyhow::Result<()> {
             info.roles.join(","),
             info.version.clone(),
             info.workers.to_string(),
-            format!(
-                "{}{}",
-                beat(instance.beat_age_ms),
-                if !instance.live {
-                    ", dead"
-                } else if info.draining {
-                    ", draining"
-                } else {
-                    ""
-                }
-            ),
+            format!("{}{state}", beat(instance.beat_age_ms)),
             actors.join(", "),
         ]);
     }
