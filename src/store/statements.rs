@@ -109,12 +109,12 @@ statements! {
                              from (select error_code as code, true as retrying
                                      from (select error_code from {s}.job_scheduled
                                             order by job_id desc limit 1000) newest
-                                    where error_code is not null
                                     union all
                                    select error_code, false
                                      from (select error_code, state, finished_at from {s}.job_history
                                             where state <> 'done' order by job_id desc limit 1000) newest
                                     where state = 'dead' and finished_at > now() - interval '1 hour') failed
+                            where code is not null
                             group by code order by count(*) desc, code limit 5) f) as failing
                   from {s}.queue_watch w";
     pulse = "select at, ready, scheduled, running, done, failed, dead, bytes, latency from {s}.pulse

@@ -197,4 +197,7 @@ async fn the_overview_says_why_jobs_fail() {
     let failing = claimer.store.overview(0).await.unwrap().failing;
     let told: Vec<_> = failing.iter().map(|f| (f.code.as_str(), f.retrying, f.dead)).collect();
     assert_eq!(told, [("unauthorized", 3, 0)]);
+    // What does not say why is passed over.
+    execute(&database, "update job_history set finished_at = now(), error_code = null").await;
+    assert_eq!(claimer.store.overview(0).await.unwrap().failing, failing);
 }
