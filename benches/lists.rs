@@ -26,8 +26,16 @@ fn jobs() -> u64 {
 
 fn store(url: &str) -> Store {
     let ten = Duration::from_secs(10);
-    let policy =
-        RetryPolicy { base: ten, max: ten, factor: 2.0, jitter: 0.0, not_ready_base: ten, max_attempts: 8 };
+    let policy = RetryPolicy {
+        base: ten,
+        max: ten,
+        factor: 2.0,
+        jitter: 0.0,
+        not_ready_base: ten,
+        not_ready_max: ten,
+        not_ready_for: ten,
+        max_attempts: 8,
+    };
     Store::connect(StoreConfig {
         url: SecretString::from(url.to_owned()),
         behind_pooler: false,

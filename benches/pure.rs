@@ -28,6 +28,8 @@ fn decisions(c: &mut Criterion) {
         factor: 2.0,
         jitter: 0.5,
         not_ready_base: Duration::from_secs(2),
+        not_ready_max: Duration::from_mins(10),
+        not_ready_for: Duration::from_hours(1),
         max_attempts: 8,
     };
     let failure = Failure::new(FailureCode::HttpStatus, "503").retry_after(Some(Duration::from_secs(7)));

@@ -22,8 +22,11 @@ pub fn new(job: &ClaimedJob) -> NewSpan {
 /// The code of what went wrong; an attempt that was taken from its worker did not succeed either.
 pub fn outcome(disposition: &Disposition) -> Result<(), &'static str> {
     match disposition {
-        Disposition::Done(_) => Ok(()),
-        Disposition::Retry { failure, .. } | Disposition::Dead { failure } => Err(failure.code.as_str()),
+        Disposition::Achieved(_) => Ok(()),
+        Disposition::Wait { failure, .. }
+        | Disposition::NotReady { failure, .. }
+        | Disposition::Retry { failure, .. }
+        | Disposition::Dead { failure } => Err(failure.code.as_str()),
         Disposition::HandBack => Err("handed_back"),
         Disposition::Cancelled => Err("cancelled"),
     }

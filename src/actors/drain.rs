@@ -20,7 +20,9 @@ impl DrainTally {
     pub(super) fn count(&self, disposition: &Disposition) {
         let count = match disposition {
             Disposition::HandBack => &self.0.handed_back,
-            Disposition::Done(_)
+            Disposition::Achieved(_)
+            | Disposition::Wait { .. }
+            | Disposition::NotReady { .. }
             | Disposition::Retry { .. }
             | Disposition::Dead { .. }
             | Disposition::Cancelled => &self.0.finished,

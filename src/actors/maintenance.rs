@@ -171,8 +171,8 @@ pub(super) fn released(reclaimed: &[Reclaimed], reason: &'static str, observer: 
             observer.observe(Observation::JobEnded(end));
         }
         let then = match disposition {
-            Disposition::Done(_) => "done",
-            Disposition::Retry { .. } => "scheduled",
+            Disposition::Achieved(_) => "done",
+            Disposition::Wait { .. } | Disposition::NotReady { .. } | Disposition::Retry { .. } => "scheduled",
             Disposition::Dead { .. } => "dead",
             Disposition::HandBack => "ready",
             Disposition::Cancelled => "cancelled",

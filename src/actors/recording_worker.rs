@@ -11,7 +11,7 @@ use super::{
 use crate::domain::{
     failure::{Failure, FailureCode},
     ids::{BusinessId, CallSid},
-    job::{AttemptResult, ClaimedJob, Disposition, JobType, Settlement, StoredRecording},
+    job::{Achieved, AttemptResult, ClaimedJob, Disposition, JobType, Settlement, StoredRecording},
     lease::{LeaseId, WorkerLife},
     observation::{AttemptEnd, Observation, Observer},
     ports::Clock,
@@ -157,7 +157,7 @@ impl RecordingWorker {
             Some(result.unwrap_or_else(|elapsed| Err(too_long(elapsed))))
         };
         self.child.spawn_io(ctx, attempt, |this, result, _| {
-            this.end(result.map(|result| result.map_or_else(AttemptResult::Failed, AttemptResult::Stored)));
+            this.end(result.map(|result| result.map_or_else(AttemptResult::Failed, AttemptResult::Achieved)));
         });
         self.work = Work::Busy { job, since: Instant::now(), stop, span };
     }
@@ -174,8 +174,8 @@ impl RecordingWorker {
     fn end(&mut self, result: Option<AttemptResult>) {
         let Work::Busy { job, since, span, stop } = std::mem::replace(&mut self.work, Work::Idle) else { return };
         let result = result.or(stop.result).unwrap_or(AttemptResult::Interrupted);
-        let disposition =
-            Disposition::after(result, job.attempt, job.max_attempts, &self.deps.retry, self.deps.clock.random());
+        let clock = &self.deps.clock;
+        let disposition = Disposition::after(result, job.tries(clock.now()), &self.deps.retry, clock.random());
         let took = since.elapsed();
         log_end(&job, &disposition, took);
         let end = AttemptEnd::from(&disposition);
@@ -196,7 +196,10 @@ impl RecordingWorker {
 
 fn log_end(job: &ClaimedJob, disposition: &Disposition, took: Duration) {
     match disposition {
-        Disposition::Done(StoredRecording { storage_key, bytes, .. }) => tracing::info!(
+        Disposition::Achieved(
+            Achieved::Stored(StoredRecording { storage_key, bytes, .. })
+            | Achieved::Advanced(StoredRecording { storage_key, bytes, .. }),
+        ) => tracing::info!(
             marker = "WORKER_DOWNLOAD_DONE",
             call_sid = %job.call_sid,
             file = storage_key.rsplit('/').next(),
@@ -211,7 +214,7 @@ fn log_end(job: &ClaimedJob, disposition: &Disposition, took: Duration) {
 /// The line of an attempt that failed, whoever found it out; nothing for one that did not.
 pub(super) fn log_failure(call_sid: &CallSid, job_type: JobType, attempt: u16, disposition: &Disposition) {
     match disposition {
-        Disposition::Retry { delay, failure } => tracing::warn!(
+        Disposition::Retry { delay, failure } | Disposition::NotReady { delay, failure } => tracing::warn!(
             marker = "WORKER_JOB_FAILED",
             %call_sid,
             reason = %failure.code,
@@ -231,8 +234,19 @@ pub(super) fn log_failure(call_sid: &CallSid, job_type: JobType, attempt: u16, d
             detail = %failure.message,
             "job failed for good"
         ),
+        Disposition::Wait { hold, failure } => tracing::warn!(
+            marker = "WORKER_JOB_FAILED",
+            %call_sid,
+            reason = %failure.code,
+            r#type = %job_type,
+            retry_in = "when the hold is over",
+            attempt,
+            %hold,
+            detail = %failure.message,
+            "attempt does not count: it waits"
+        ),
         // Its release says so.
-        Disposition::Done(_) | Disposition::HandBack | Disposition::Cancelled => {}
+        Disposition::Achieved(_) | Disposition::HandBack | Disposition::Cancelled => {}
     }
 }
 

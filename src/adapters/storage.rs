@@ -24,6 +24,7 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
@@ -122,6 +123,17 @@ impl Storage for ObjectStorage {
                 _ => Err(failure(&error)),
             },
         }
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), Failure> {
+        match self.store.delete(&checked(key)?).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
+    async fn sweep(&self, _: Duration, _: usize) -> Result<usize, Failure> {
+        Ok(0)
     }
 
     async fn check(&self) -> Result<(), Failure> {

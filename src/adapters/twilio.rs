@@ -2,8 +2,10 @@
 
 use crate::domain::{
     failure::{Failure, FailureCode},
+    hold::HoldKey,
     ids::AccountSid,
-    ports::{Media, Provider},
+    media::Form,
+    ports::{Depends, ListedPage, Media, Order, Period, Provider},
     recording_url::ProviderBase,
 };
 use async_trait::async_trait;
@@ -63,9 +65,9 @@ impl Twilio {
 
 #[async_trait]
 impl Provider for Twilio {
-    async fn fetch(&self, recording_url: &str) -> Result<Media, Failure> {
+    async fn fetch(&self, order: &Order) -> Result<Media, Failure> {
         // Checked at the door; an application's SQL has another door.
-        let url = self.config.base.recording_url(recording_url);
+        let url = self.config.base.recording_url(&order.recording_url);
         let mut url = url.map_err(|error| Failure::new(FailureCode::UrlRefused, error.to_string()))?;
         url.set_path(&format!("{}.mp3", url.path()));
         let mut request = self.client.get(url);
@@ -79,7 +81,31 @@ impl Provider for Twilio {
             return Err(too_large(self.config.max_bytes));
         }
         let chunks = response.bytes_stream().map(|chunk| chunk.map_err(transport_failure));
-        Ok(Media { http_status, length, stream: Box::pin(bounded(chunks, self.config.max_bytes)) })
+        let content_type = None;
+        let form = Form::Mp3;
+        Ok(Media {
+            http_status,
+            length,
+            content_type,
+            form,
+            stream: Box::pin(bounded(chunks, self.config.max_bytes)),
+        })
+    }
+
+    fn depends(&self, _: &str) -> Depends {
+        Depends { keys: Vec::new() }
+    }
+
+    async fn list(&self, _: &Period, _: Option<&str>) -> Result<ListedPage, Failure> {
+        Ok(ListedPage::default())
+    }
+
+    async fn delete(&self, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn probe(&self, _: &HoldKey) -> Result<(), Failure> {
+        Ok(())
     }
 }
 

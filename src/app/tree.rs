@@ -64,6 +64,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
         ObjectStorage::open(&settings.storage.url, settings.storage.fsync).context("CALLSPOOL_STORAGE_URL")?,
     );
     let provider = provider(&settings, &io)?;
+    let download = Arc::new(DownloadOnly::new(Arc::new(provider), storage.clone()));
     let rung: Outbox<Rung> = addresses.slot_manager.outbox();
 
     let deps = TreeDeps {
@@ -93,9 +94,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             observer: observer.clone(),
         },
         worker: WorkerDeps {
-            handlers: JobHandlers {
-                download_only: Arc::new(DownloadOnly::new(Arc::new(provider), storage.clone())),
-            },
+            handlers: JobHandlers { download_only: download.clone(), full: download },
             clock: Arc::clone(&clock),
             retry: settings.retry.clone(),
             attempt_timeout: settings.twilio.attempt_timeout,

@@ -60,6 +60,12 @@ fn values(detail: &Detail) -> Vec<(&'static str, String)> {
             ("lock_holder", or_dash(lock_holder.as_ref())),
         ],
         Detail::NoLiveWorkers { last_seen, .. } => vec![("last_seen", or_dash(last_seen.map(at)))],
+        Detail::Held { hold } => vec![
+            ("hold", hold.key.to_string()),
+            ("until", or_dash(hold.until.map(at))),
+            ("next_probe", or_dash(hold.probe_at.map(at))),
+            ("error", hold.message.clone()),
+        ],
         Detail::BusinessPaused { paused_at, paused_by } => {
             vec![("paused_at", or_dash(paused_at.map(at))), ("paused_by", or_dash(paused_by.as_ref()))]
         }

@@ -1,6 +1,7 @@
 //! A job as a caller asks for it, before it is checked: the body of `POST /v1/jobs` and a line of `enqueue --file`.
 
 use super::{
+    details::Details,
     ids::{BusinessId, CallSid, InvalidId, RecordingSid, SidForm},
     job::{JobType, NewJob, Priority},
     json_fields::JsonFields,
@@ -126,6 +127,7 @@ impl EnqueueRequest {
                     job_type,
                     priority,
                     run_at,
+                    details: Details::default(),
                     trace_parent: None,
                 })
             }

@@ -1,6 +1,9 @@
 //! Why an attempt failed: a closed list of codes, so that logs, metrics and `last_error` say the same word.
 
-use super::text::clean;
+use super::{
+    hold::{Blame, HoldKey},
+    text::clean,
+};
 use serde::Serialize;
 use std::{fmt, time::Duration};
 
@@ -34,6 +37,10 @@ pub enum FailureCode {
     UrlRefused,
     /// The file could not be written.
     StorageError,
+    /// A newer attempt at the same recording has stored its file meanwhile.
+    Superseded,
+    /// The recording could not be transcribed.
+    TranscriptionError,
     /// The worker died while it had the job.
     WorkerDied,
     /// The instance stopped beating, or the lease ran out.
@@ -41,7 +48,7 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::DbError,
         Self::HttpStatus,
         Self::NotReady,
@@ -55,6 +62,8 @@ impl FailureCode {
         Self::BadAudio,
         Self::UrlRefused,
         Self::StorageError,
+        Self::Superseded,
+        Self::TranscriptionError,
         Self::WorkerDied,
         Self::LeaseExpired,
     ];
@@ -74,6 +83,8 @@ impl FailureCode {
             Self::BadAudio => "bad_audio",
             Self::UrlRefused => "url_refused",
             Self::StorageError => "storage_error",
+            Self::Superseded => "superseded",
+            Self::TranscriptionError => "transcription_error",
             Self::WorkerDied => "worker_died",
             Self::LeaseExpired => "lease_expired",
         }
@@ -95,11 +106,22 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// The provider's answer, where there was one.
     pub http_status: Option<u16>,
+    /// Whose fault it is, where it is not this one recording's.
+    pub blame: Option<Blame>,
+    /// The hold that this attempt met: the job waits for its end, and the attempt does not count.
+    pub held_by: Option<HoldKey>,
 }
 
 impl Failure {
     pub fn new(code: FailureCode, message: impl AsRef<str>) -> Self {
-        Self { code, message: clean(message.as_ref()), retry_after: None, http_status: None }
+        Self {
+            code,
+            message: clean(message.as_ref()),
+            retry_after: None,
+            http_status: None,
+            blame: None,
+            held_by: None,
+        }
     }
 
     #[must_use]
@@ -111,6 +133,18 @@ impl Failure {
     #[must_use]
     pub fn http_status(mut self, status: u16) -> Self {
         self.http_status = Some(status);
+        self
+    }
+
+    #[must_use]
+    pub fn blame(mut self, key: HoldKey) -> Self {
+        self.blame = Some(Blame { key, lasts: self.retry_after });
+        self
+    }
+
+    #[must_use]
+    pub fn held_by(mut self, key: HoldKey) -> Self {
+        self.held_by = Some(key);
         self
     }
 

@@ -13,9 +13,12 @@
 //! other three a column of the history.
 
 use super::{
-    failure::Failure,
+    details::Details,
+    failure::{Failure, FailureCode},
+    hold::HoldKey,
     ids::{BusinessId, CallSid, InstanceId, JobId, RecordingSid},
     lease::LeaseId,
+    media::{Form, Forms},
     retry::RetryPolicy,
     trace::TraceParent,
 };
@@ -31,14 +34,17 @@ pub enum JobType {
     /// Fetch the recording and store it.
     #[default]
     DownloadOnly,
+    /// Fetch and store it, then have it transcribed: two steps of one job, each with attempts of its own.
+    Full,
 }
 
 impl JobType {
-    pub const ALL: [Self; 1] = [Self::DownloadOnly];
+    pub const ALL: [Self; 2] = [Self::DownloadOnly, Self::Full];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DownloadOnly => "download_only",
+            Self::Full => "full",
         }
     }
 }
@@ -50,7 +56,7 @@ impl fmt::Display for JobType {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("job_type must be one of: download_only")]
+#[error("job_type must be one of: download_only, full")]
 pub struct UnknownJobType;
 
 impl FromStr for JobType {
@@ -160,6 +166,7 @@ pub struct NewJob {
     pub priority: Priority,
     /// Not before this time; `None` is now.
     pub run_at: Option<DateTime<Utc>>,
+    pub details: Details,
     /// Whose trace its attempts belong to.
     pub trace_parent: Option<TraceParent>,
 }
@@ -195,9 +202,25 @@ pub struct ClaimedJob {
     pub wanted_at: DateTime<Utc>,
     /// Of the request that enqueued it, where that was traced.
     pub trace_parent: Option<TraceParent>,
+    pub enqueued_at: DateTime<Utc>,
+    pub details: Details,
+    /// What its business wants, where it does not want what is configured for all.
+    pub forms: Option<Forms>,
+    /// Since when the provider says that the recording is not ready.
+    pub not_ready_since: Option<DateTime<Utc>>,
+    /// Stored already, by an earlier step of this job or by another job.
+    pub stored: Option<StoredFile>,
 }
 
 impl ClaimedJob {
+    pub fn tries(&self, now: DateTime<Utc>) -> Tries {
+        Tries {
+            attempt: self.attempt,
+            max_attempts: self.max_attempts,
+            not_ready_for: not_ready_for(self.not_ready_since, now),
+        }
+    }
+
     /// Where the recording goes, without its extension: `{business_id}/{call_sid}`, and where the call has several
     /// recordings `{business_id}/{call_sid}-{recording_sid}`, so that none replaces another.
     pub fn storage_stem(&self) -> String {
@@ -208,6 +231,18 @@ impl ClaimedJob {
     }
 }
 
+pub fn not_ready_for(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Duration {
+    since.and_then(|since| (now - since).to_std().ok()).unwrap_or_default()
+}
+
+/// A recording that a job finds stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    pub storage_key: String,
+    pub bytes: u64,
+    pub content_type: String,
+}
+
 /// A file that is wholly in storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRecording {
@@ -216,12 +251,38 @@ pub struct StoredRecording {
     pub bytes: u64,
     pub sha256: [u8; 32],
     pub content_type: &'static str,
+    /// Of the audio, counted over its frames.
+    pub duration_ms: Option<u64>,
+    pub form: Form,
+}
+
+/// The words of a recording, as JSON: what the transcription service answered, in its terms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transcript {
+    pub text: String,
+    /// ISO 639-1, where the service says it.
+    pub language: Option<String>,
+    pub model: String,
+    /// `[{"start": 0.0, "end": 1.5, "text": "…"}]`, in seconds; empty where the service gives none.
+    pub segments: serde_json::Value,
+}
+
+/// What a successful attempt achieved.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Achieved {
+    /// The recording is stored, and the job is done.
+    Stored(StoredRecording),
+    /// The recording is stored; the job goes on with its next step, whose attempts are counted anew.
+    Advanced(StoredRecording),
+    /// There is nothing new to store: the recording is stored already, and no next step is configured.
+    Nothing,
+    Transcribed(Transcript),
 }
 
 /// How an attempt ended, as the worker saw it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AttemptResult {
-    Stored(StoredRecording),
+    Achieved(Achieved),
     Failed(Failure),
     /// Ended by a drain before it had a result: the attempt does not count.
     Interrupted,
@@ -232,7 +293,17 @@ pub enum AttemptResult {
 /// What the queue is told about an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Disposition {
-    Done(StoredRecording),
+    Achieved(Achieved),
+    /// Wait until the hold is over, then try again; the attempt does not count.
+    Wait {
+        hold: HoldKey,
+        failure: Failure,
+    },
+    /// The provider still works on it: ask again after this time; the attempt does not count.
+    NotReady {
+        delay: Duration,
+        failure: Failure,
+    },
     /// Try again after this time.
     Retry {
         delay: Duration,
@@ -252,25 +323,37 @@ impl Disposition {
     /// The only place where the future of a job is decided after an attempt (incident 14: two writers of one state).
     ///
     /// `spread` is a random number from 0 to 1; see [`RetryPolicy::delay`].
-    pub fn after(
-        result: AttemptResult,
-        attempt: u16,
-        max_attempts: u16,
-        policy: &RetryPolicy,
-        spread: f64,
-    ) -> Self {
-        match result {
-            AttemptResult::Stored(recording) => Self::Done(recording),
-            AttemptResult::Interrupted => Self::HandBack,
-            AttemptResult::Cancelled => Self::Cancelled,
-            AttemptResult::Failed(failure) if attempt >= max_attempts || !failure.can_pass() => {
-                Self::Dead { failure }
-            }
-            AttemptResult::Failed(failure) => {
-                Self::Retry { delay: policy.delay(attempt, &failure, spread), failure }
-            }
+    pub fn after(result: AttemptResult, tries: Tries, policy: &RetryPolicy, spread: f64) -> Self {
+        let mut failure = match result {
+            AttemptResult::Achieved(achieved) => return Self::Achieved(achieved),
+            AttemptResult::Interrupted => return Self::HandBack,
+            AttemptResult::Cancelled => return Self::Cancelled,
+            AttemptResult::Failed(failure) => failure,
+        };
+        if let Some(hold) = failure.held_by.take() {
+            return Self::Wait { hold, failure };
         }
+        if failure.code == FailureCode::NotReady {
+            return match policy.not_ready_delay(tries.not_ready_for, &failure, spread) {
+                Some(delay) => Self::NotReady { delay, failure },
+                None => Self::Dead { failure },
+            };
+        }
+        if tries.attempt >= tries.max_attempts || !failure.can_pass() {
+            return Self::Dead { failure };
+        }
+        Self::Retry { delay: policy.delay(tries.attempt, &failure, spread), failure }
     }
+}
+
+/// What was tried of a job so far, this attempt included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tries {
+    /// Counts from 1.
+    pub attempt: u16,
+    pub max_attempts: u16,
+    /// How long ago the provider first said that it is not ready; zero: it never did.
+    pub not_ready_for: Duration,
 }
 
 /// The fenced report of one attempt: it counts only while its lease is held.

@@ -1,7 +1,7 @@
 //! The rules, without any I/O: no tokio, no actix, no sqlx.
 //!
 //! Read in this order: [`ids`] (what things are called), [`job`] (what is moved, and its states), [`failure`] and
-//! [`retry`] (what happens when it does not work), [`slots`] (how businesses take turns), then the checks
+//! [`retry`] (what happens when it does not work), [`hold`] (what many jobs wait for together), [`slots`] (how businesses take turns), then the checks
 //! ([`audio`], [`recording_url`]), what operators see and do ([`explain`], [`overview`], [`business`], [`operate`]), and
 //! [`ports`], the traits that the edges implement.
 
@@ -9,15 +9,18 @@ pub mod access;
 pub mod audio;
 pub mod backfill;
 pub mod business;
+pub mod details;
 pub mod duration;
 pub mod enqueue_request;
 pub mod explain;
 pub mod failure;
 pub mod faults;
+pub mod hold;
 pub mod ids;
 pub mod job;
 pub mod json_fields;
 pub mod lease;
+pub mod media;
 pub mod migration;
 pub mod migration_header;
 pub mod migration_lint;

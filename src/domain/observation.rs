@@ -5,7 +5,7 @@ use super::{
     explain::Reason,
     failure::FailureCode,
     ids::BusinessId,
-    job::Disposition,
+    job::{Achieved, Disposition},
     migration::MigrationOutcome,
     ports::{Backlog, StoreResult},
 };
@@ -67,10 +67,17 @@ impl JobEnd {
     /// `None`: it comes back.
     pub fn of(disposition: &Disposition, latency: Duration) -> Option<Self> {
         match disposition {
-            Disposition::Done(stored) => Some(Self::Done { bytes: stored.bytes, latency }),
+            Disposition::Achieved(Achieved::Stored(stored)) => Some(Self::Done { bytes: stored.bytes, latency }),
+            Disposition::Achieved(Achieved::Nothing | Achieved::Transcribed(_)) => {
+                Some(Self::Done { bytes: 0, latency })
+            }
             Disposition::Dead { .. } => Some(Self::Dead),
             Disposition::Cancelled => Some(Self::Cancelled),
-            Disposition::Retry { .. } | Disposition::HandBack => None,
+            Disposition::Achieved(Achieved::Advanced(_))
+            | Disposition::Wait { .. }
+            | Disposition::NotReady { .. }
+            | Disposition::Retry { .. }
+            | Disposition::HandBack => None,
         }
     }
 }
@@ -116,10 +123,13 @@ impl AttemptEnd {
 impl From<&Disposition> for AttemptEnd {
     fn from(disposition: &Disposition) -> Self {
         match disposition {
-            Disposition::Done(_) => Self::Stored,
+            Disposition::Achieved(_) => Self::Stored,
             Disposition::HandBack => Self::Interrupted,
             Disposition::Cancelled => Self::Cancelled,
-            Disposition::Retry { failure, .. } | Disposition::Dead { failure } => Self::Failed(failure.code),
+            Disposition::Wait { failure, .. }
+            | Disposition::NotReady { failure, .. }
+            | Disposition::Retry { failure, .. }
+            | Disposition::Dead { failure } => Self::Failed(failure.code),
         }
     }
 }

@@ -3,7 +3,13 @@
 //! All of it is kept as it happens, in rows that are few: to look costs the same whatever the backlog, and however many
 //! look.
 
-use super::{business::BusinessView, explain::Reason, ids::BusinessId, job::Disposition, ports::Backlog};
+use super::{
+    business::BusinessView,
+    explain::Reason,
+    ids::BusinessId,
+    job::{Achieved, Disposition},
+    ports::Backlog,
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -73,6 +79,9 @@ impl Stall {
         };
         let why = match reason {
             Reason::NoLiveWorkers => "no process takes jobs",
+            Reason::AccountSuspended => "the provider refuses their account",
+            Reason::ProviderUnavailable => "the provider is not available",
+            Reason::StorageUnavailable => "recordings cannot be stored",
             Reason::BusinessPaused => "an operator paused them",
             Reason::SlotsFull => "every slot is in use, and no download ended",
             Reason::SchemaBehind => "workers wait for the schema",
@@ -154,9 +163,12 @@ impl Pulse {
     pub fn count(&self, disposition: &Disposition, latency: Duration) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match disposition {
-            Disposition::Done(stored) => {
+            Disposition::Achieved(Achieved::Advanced(stored)) => counts.bytes += stored.bytes.cast_signed(),
+            Disposition::Achieved(achieved) => {
                 counts.done += 1;
-                counts.bytes += stored.bytes.cast_signed();
+                if let Achieved::Stored(stored) = achieved {
+                    counts.bytes += stored.bytes.cast_signed();
+                }
                 let ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
                 let class = LATENCY_BOUNDS_MS.partition_point(|bound| *bound < ms);
                 counts.latency.resize(LATENCY_BOUNDS_MS.len() + 1, 0);
@@ -164,7 +176,10 @@ impl Pulse {
             }
             Disposition::Retry { .. } => counts.failed += 1,
             Disposition::Dead { .. } => counts.dead += 1,
-            Disposition::HandBack | Disposition::Cancelled => {}
+            Disposition::Wait { .. }
+            | Disposition::NotReady { .. }
+            | Disposition::HandBack
+            | Disposition::Cancelled => {}
         }
     }
 
@@ -193,11 +208,13 @@ impl Pulse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::job::StoredRecording;
+    use crate::domain::{job::StoredRecording, media::Form};
 
     fn stored(bytes: u64) -> Disposition {
         let (storage_key, content_type) = ("1/CA1.mp3".to_owned(), "audio/mpeg");
-        Disposition::Done(StoredRecording { storage_key, bytes, sha256: [0; 32], content_type })
+        let (sha256, form) = ([0; 32], Form::Mp3);
+        let recording = StoredRecording { storage_key, bytes, sha256, content_type, duration_ms: None, form };
+        Disposition::Achieved(Achieved::Stored(recording))
     }
 
     #[test]

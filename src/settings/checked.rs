@@ -193,6 +193,8 @@ impl Checked {
                 factor: self.float("retry.factor"),
                 jitter: self.float("retry.jitter"),
                 not_ready_base: self.duration("retry.not_ready_base"),
+                not_ready_max: self.duration("retry.not_ready_max"),
+                not_ready_for: self.duration("retry.not_ready_for"),
                 max_attempts: self.int("retry.max_attempts"),
             },
             supervision: SupervisionSettings {

@@ -257,7 +257,19 @@ pub(super) const KEYS: &[Key] = &[
     key("retry.max", None, ms(1, 7 * DAY), "longest wait, also for a Retry-After"),
     key("retry.factor", None, Kind::Float { min: 1.0, max: 10.0 }, "growth of the wait"),
     key("retry.jitter", None, Kind::Float { min: 0.0, max: 1.0 }, "share of the wait that is random"),
-    key("retry.not_ready_base", None, ms(1, DAY), "wait after the provider's first 404"),
+    key(
+        "retry.not_ready_base",
+        None,
+        ms(1, DAY),
+        "wait after the provider's first 404; each wait about twice the one before",
+    ),
+    key(
+        "retry.not_ready_max",
+        None,
+        ms(1, DAY),
+        "longest wait between two questions for a recording that is not ready",
+    ),
+    key("retry.not_ready_for", None, ms(1, 7 * DAY), "how long a recording may be not ready; then its job is dead"),
     key("supervision.backoff_min", None, ms(1, 60_000), "wait before an actor's first restart"),
     key("supervision.backoff_max", None, ms(1, 600_000), "longest wait before a restart"),
     key(

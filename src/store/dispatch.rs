@@ -8,13 +8,18 @@ use super::{
 };
 use crate::domain::{
     failure::Failure,
+    hold::HoldKey,
     ids::{CallSid, InstanceId, JobId},
-    job::{AttemptResult, Disposition, Settled, Settlement, StoredRecording},
+    job::{
+        Achieved, AttemptResult, Disposition, Settled, Settlement, StoredRecording, Transcript, Tries,
+        not_ready_for,
+    },
     lease::{Holder, LeaseId},
     ports::{ClaimRequest, Claimed, Dispatch, HeldLease, InstanceInfo, Reclaimed, StoreResult},
     slots::RingPlace,
 };
 use async_trait::async_trait;
+use chrono::Utc;
 use sqlx::types::Json;
 
 #[async_trait]
@@ -52,10 +57,14 @@ impl Dispatch for Store {
             .bind(columns.code)
             .bind(columns.message)
             .bind(columns.retry_after_ms)
+            .bind(columns.hold_key)
             .bind(columns.key)
             .bind(columns.bytes)
             .bind(columns.sha256)
             .bind(columns.content_type)
+            .bind(columns.duration_ms)
+            .bind(columns.form)
+            .bind(columns.transcript)
             .fetch_all(self.pool())
             .await
             .map_err(|error| clean_error(&error))?;
@@ -122,7 +131,9 @@ impl Dispatch for Store {
                 failure.map_or(AttemptResult::Interrupted, |failure| AttemptResult::Failed(failure.clone()));
             let (attempt, max_attempts) = (u16::try_from(row.attempt).unwrap_or(1), row.max_attempts);
             let max_attempts = max_attempts.and_then(|max| u16::try_from(max).ok()).unwrap_or(retry.max_attempts);
-            let disposition = Disposition::after(result, attempt, max_attempts, retry, rand::random());
+            let not_ready_for = not_ready_for(row.not_ready_since, Utc::now());
+            let tries = Tries { attempt, max_attempts, not_ready_for };
+            let disposition = Disposition::after(result, tries, retry, rand::random());
             let reclaimed = Reclaimed {
                 job: JobId(row.job_id),
                 business_id: business_id(row.business_id)?,
@@ -158,10 +169,14 @@ struct Columns<'a> {
     code: Vec<Option<&'static str>>,
     message: Vec<Option<&'a str>>,
     retry_after_ms: Vec<Option<i64>>,
+    hold_key: Vec<Option<String>>,
     key: Vec<Option<&'a str>>,
     bytes: Vec<Option<i64>>,
     sha256: Vec<Option<&'a [u8]>>,
     content_type: Vec<Option<&'static str>>,
+    duration_ms: Vec<Option<i64>>,
+    form: Vec<Option<&'static str>>,
+    transcript: Vec<Option<Json<serde_json::Value>>>,
 }
 
 impl<'a> From<&'a [Settlement]> for Columns<'a> {
@@ -170,15 +185,37 @@ impl<'a> From<&'a [Settlement]> for Columns<'a> {
         for Settlement { job, lease, disposition } in settlements {
             columns.job.push(job.0);
             columns.lease.push(lease.0);
-            let (outcome, delay, failure, stored) = match disposition {
-                Disposition::Done(stored) => ("done", None, None, Some(stored)),
-                Disposition::Retry { delay, failure } => ("retry", Some(*delay), Some(failure), None),
-                Disposition::Dead { failure } => ("dead", None, Some(failure), None),
-                Disposition::HandBack => ("hand_back", None, None, None),
-                Disposition::Cancelled => (CANCELLED, None, None, None),
+            let (outcome, failure) = match disposition {
+                Disposition::Achieved(Achieved::Advanced(_)) => ("advanced", None),
+                Disposition::Achieved(_) => ("done", None),
+                Disposition::Wait { failure, .. } => ("wait", Some(failure)),
+                Disposition::NotReady { failure, .. } => ("not_ready", Some(failure)),
+                Disposition::Retry { failure, .. } => ("retry", Some(failure)),
+                Disposition::Dead { failure } => ("dead", Some(failure)),
+                Disposition::HandBack => ("hand_back", None),
+                Disposition::Cancelled => (CANCELLED, None),
+            };
+            let delay = match disposition {
+                Disposition::Retry { delay, .. } | Disposition::NotReady { delay, .. } => Some(*delay),
+                _ => None,
+            };
+            let hold = match disposition {
+                Disposition::Wait { hold, .. } => Some(hold),
+                _ => None,
+            };
+            let (stored, transcript) = match disposition {
+                Disposition::Achieved(Achieved::Stored(stored) | Achieved::Advanced(stored)) => {
+                    (Some(stored), None)
+                }
+                Disposition::Achieved(Achieved::Transcribed(transcript)) => (None, Some(transcript)),
+                _ => (None, None),
             };
             columns.outcome.push(outcome);
             columns.delay_ms.push(delay.map_or(0, millis));
+            columns.hold_key.push(hold.map(HoldKey::to_string));
+            columns.transcript.push(transcript.map(transcript_json));
+            columns.duration_ms.push(stored.and_then(|stored| stored.duration_ms).map(u64::cast_signed));
+            columns.form.push(stored.map(|stored| stored.form.as_str()));
             columns.code.push(failure.map(|failure: &Failure| failure.code.as_str()));
             columns.message.push(failure.map(|failure| failure.message.as_str()));
             columns.retry_after_ms.push(failure.and_then(|failure| failure.retry_after).map(millis));
@@ -189,4 +226,9 @@ impl<'a> From<&'a [Settlement]> for Columns<'a> {
         }
         columns
     }
+}
+
+fn transcript_json(transcript: &Transcript) -> Json<serde_json::Value> {
+    let Transcript { text, language, model, segments } = transcript;
+    Json(serde_json::json!({ "text": text, "language": language, "model": model, "segments": segments }))
 }

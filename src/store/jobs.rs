@@ -11,6 +11,7 @@ use crate::domain::{
     ports::{JobBook, StoreResult},
 };
 use async_trait::async_trait;
+use sqlx::types::Json;
 
 #[async_trait]
 impl JobBook for Store {
@@ -24,6 +25,9 @@ impl JobBook for Store {
             .bind(jobs.iter().map(|job| job.priority.get()).collect::<Vec<_>>())
             .bind(jobs.iter().map(|job| job.run_at).collect::<Vec<_>>())
             .bind(jobs.iter().map(|job| job.trace_parent.map(|parent| parent.to_string())).collect::<Vec<_>>())
+            .bind(
+                jobs.iter().map(|job| (!job.details.is_empty()).then_some(Json(&job.details))).collect::<Vec<_>>(),
+            )
             .fetch_all(self.pool())
             .await
             .map_err(|error| clean_error(&error))?;

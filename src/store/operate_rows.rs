@@ -118,6 +118,7 @@ impl ExplainRow {
             job: self.job.view(max_attempts)?,
             now: self.now,
             retry_after_ms: self.retry_after_ms,
+            hold: None,
             lease,
             business,
             holders: self.holders.0,

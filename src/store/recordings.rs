@@ -39,6 +39,7 @@ struct RecordingRow {
     sha256: String,
     content_type: String,
     stored_at: DateTime<Utc>,
+    duration_ms: Option<i64>,
 }
 
 impl TryFrom<RecordingRow> for RecordingView {
@@ -54,7 +55,7 @@ impl TryFrom<RecordingRow> for RecordingView {
             bytes: row.bytes.cast_unsigned(),
             sha256: row.sha256,
             content_type: row.content_type,
-            duration_ms: None,
+            duration_ms: row.duration_ms.map(i64::cast_unsigned),
             stored_at: row.stored_at,
             file: row.storage_key.rsplit('/').next().unwrap_or_default().to_owned(),
             storage_key: row.storage_key,

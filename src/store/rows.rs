@@ -2,9 +2,11 @@
 //! does not fit all the same is an error of the row, not a panic.
 
 use crate::domain::{
+    details::Details,
     ids::{BusinessId, CallSid, InstanceId, JobId, RecordingSid},
-    job::{AttemptView, ClaimedJob, Enqueued, JobType, JobView, LastError},
+    job::{AttemptView, ClaimedJob, Enqueued, JobType, JobView, LastError, StoredFile},
     lease::{LeaseId, WorkerLife},
+    media::Forms,
     ports::{Backlog, HeldLease, InstanceInfo, InstanceStatus, StoreError, StoreResult},
 };
 use chrono::{DateTime, Utc};
@@ -140,11 +142,23 @@ pub(super) struct ClaimedRow {
     shares_call: Option<bool>,
     wanted_at: Option<DateTime<Utc>>,
     trace_parent: Option<String>,
+    enqueued_at: Option<DateTime<Utc>>,
+    details: Option<Json<Details>>,
+    forms: Option<Vec<String>>,
+    not_ready_since: Option<DateTime<Utc>>,
+    stored_key: Option<String>,
+    stored_bytes: Option<i64>,
+    stored_type: Option<String>,
 }
 
 impl ClaimedRow {
     pub(super) fn job(self, max_attempts: u16) -> StoreResult<Option<(WorkerLife, ClaimedJob)>> {
         let Some(job_id) = self.job_id else { return Ok(None) };
+        let stored = self.stored_key.map(|storage_key| StoredFile {
+            storage_key,
+            bytes: self.stored_bytes.unwrap_or(0).cast_unsigned(),
+            content_type: self.stored_type.unwrap_or_default(),
+        });
         let job = ClaimedJob {
             id: JobId(job_id),
             lease: LeaseId(self.lease_id.ok_or_else(|| unknown("lease_id"))?),
@@ -161,6 +175,12 @@ impl ClaimedRow {
             wanted_at: self.wanted_at.ok_or_else(|| unknown("wanted_at"))?,
             // Another version's traceparent is no reason not to fetch the recording.
             trace_parent: self.trace_parent.and_then(|text| text.parse().ok()),
+            enqueued_at: self.enqueued_at.ok_or_else(|| unknown("enqueued_at"))?,
+            details: self.details.map(|details| details.0).unwrap_or_default(),
+            // A form of another version: what is configured for all.
+            forms: self.forms.and_then(|names| Forms::parse(&names).ok()),
+            not_ready_since: self.not_ready_since,
+            stored,
         };
         Ok(Some((life(self.worker.unwrap_or(-1), self.generation.unwrap_or(0)), job)))
     }
@@ -200,6 +220,7 @@ pub(super) struct OrphanRow {
     pub(super) call_sid: String,
     pub(super) job_type: String,
     pub(super) max_attempts: Option<i16>,
+    pub(super) not_ready_since: Option<DateTime<Utc>>,
 }
 
 #[derive(sqlx::FromRow)]

@@ -25,24 +25,26 @@ macro_rules! statements {
 }
 
 statements! {
-    enqueue = "select place, job_id, state, deduplicated from {s}.enqueue_many($1, $2, $3, $4, $5, $6, $7, $8) order by place";
+    enqueue = "select place, job_id, state, deduplicated from {s}.enqueue_many($1, $2, $3, $4, $5, $6, $7, $8, $9) order by place";
     job = "select * from {s}.job_view where job_id = $1";
     jobs = "select * from {s}.jobs_page($1, $2, $3, $4, $5)";
     attempts = "select attempt, started_at, ended_at, error_code, error_message, instance_id from {s}.job_attempt
                  where job_id = $1 order by ended_at, attempt";
     ring = "select pg_notify($1, $2)";
-    claim = "select * from {s}.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    settle = "select lease_id, outcome from {s}.settle_leases($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    claim = "select * from {s}.claim_work($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    settle = "select lease_id, outcome from {s}.settle_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+                                                               $13, $14, $15)";
     cancel_requests = "select lease_id from {s}.job_lease where instance_id = $1 and cancel_requested";
     recordings = "select business_id, call_sid, recording_sid, job_type, job_id, storage_key, bytes,
-                         encode(sha256, 'hex') as sha256, content_type, stored_at
+                         encode(sha256, 'hex') as sha256, content_type, stored_at, duration_ms
                     from {s}.recordings
                    where call_sid = $1 and ($2::bigint is null or business_id = $2)
                      and ($3::text is null or recording_sid = $3)
                    order by stored_at desc, job_id desc limit 1000";
     held = "select l.job_id, l.lease_id, l.worker, l.generation, l.business_id, j.call_sid
               from {s}.job_lease l join {s}.job j using (job_id) where l.instance_id = $1";
-    held_by = "select l.job_id, l.lease_id, l.attempt, l.business_id, j.call_sid, j.job_type, j.max_attempts
+    held_by = "select l.job_id, l.lease_id, l.attempt, l.business_id, j.call_sid, j.job_type, j.max_attempts,
+                      j.not_ready_since
                  from {s}.job_lease l join {s}.job j using (job_id)
                 where l.instance_id = $1 and l.worker = $2 and l.generation = $3";
     beat = "insert into {s}.instance (instance_id, host, pid, roles, version, workers, draining, actors)

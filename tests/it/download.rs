@@ -9,9 +9,11 @@ use bytes::Bytes;
 use callspool::{
     adapters::twilio::{Twilio, TwilioConfig},
     domain::{
+        details::Details,
         failure::{Failure, FailureCode},
-        ids::{AccountSid, SidForm},
-        ports::Provider as _,
+        ids::{AccountSid, CallSid, SidForm},
+        media::Forms,
+        ports::{Order, Provider as _},
         recording_url::ProviderBase,
     },
 };
@@ -33,6 +35,16 @@ fn twilio(base: &str, read_timeout: Duration) -> Twilio {
     .unwrap()
 }
 
+fn order(recording_url: String) -> Order {
+    Order {
+        recording_url,
+        call_sid: CallSid::parse("CA1", SidForm::Short).unwrap(),
+        recording_sid: None,
+        forms: Forms::default(),
+        details: Details::default(),
+    }
+}
+
 /// Everything of recording `RE{number}`.
 async fn fetch(base: &str, number: u32) -> Result<Bytes, Failure> {
     fetch_within(PATIENCE, base, number).await
@@ -40,7 +52,8 @@ async fn fetch(base: &str, number: u32) -> Result<Bytes, Failure> {
 
 /// The same, from a provider that may be silent for this long.
 async fn fetch_within(silence: Duration, base: &str, number: u32) -> Result<Bytes, Failure> {
-    let media = twilio(base, silence).fetch(&format!("/2010-04-01/Accounts/AC1/Recordings/RE{number}")).await?;
+    let media =
+        twilio(base, silence).fetch(&order(format!("/2010-04-01/Accounts/AC1/Recordings/RE{number}"))).await?;
     let chunks: Vec<Bytes> = media.stream.try_collect().await?;
     Ok(chunks.concat().into())
 }
@@ -168,6 +181,7 @@ async fn a_recording_that_is_too_large_is_refused_announced_or_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_url_of_another_host_is_never_asked() {
     let (provider, elsewhere) = (Provider::start(), Provider::start());
-    let refused = twilio(provider.base(), PATIENCE).fetch(&format!("{}/RE1", elsewhere.base())).await.unwrap_err();
+    let refused =
+        twilio(provider.base(), PATIENCE).fetch(&order(format!("{}/RE1", elsewhere.base()))).await.unwrap_err();
     assert_eq!((refused.code, elsewhere.asked().len()), (FailureCode::UrlRefused, 0));
 }

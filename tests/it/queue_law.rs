@@ -5,8 +5,9 @@ use callspool::{
     domain::{
         failure::{Failure, FailureCode},
         ids::{InstanceId, JobId},
-        job::{ClaimedJob, Disposition, Settlement, StoredRecording},
+        job::{Achieved, ClaimedJob, Disposition, Settlement, StoredRecording},
         lease::{LeaseId, WorkerLife},
+        media::Form,
         ports::{ClaimRequest, Claimed, Dispatch, InstanceInfo},
         slots::RingPlace,
     },
@@ -99,12 +100,14 @@ pub fn ids(jobs: &[ClaimedJob]) -> Vec<JobId> {
 }
 
 pub fn done(job: &ClaimedJob) -> Disposition {
-    Disposition::Done(StoredRecording {
+    Disposition::Achieved(Achieved::Stored(StoredRecording {
         storage_key: format!("{}.mp3", job.storage_stem()),
         bytes: 1,
         sha256: [7; 32],
         content_type: "audio/mpeg",
-    })
+        duration_ms: Some(1_000),
+        form: Form::Mp3,
+    }))
 }
 
 pub fn retry(delay: Duration) -> Disposition {

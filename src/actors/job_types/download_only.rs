@@ -4,8 +4,8 @@ use super::JobHandler;
 use crate::domain::{
     audio::{AudioKind, SNIFF_LEN},
     failure::{Failure, FailureCode},
-    job::{ClaimedJob, StoredRecording},
-    ports::{Media, MediaStream, Provider, Storage, Upload},
+    job::{Achieved, ClaimedJob, StoredRecording},
+    ports::{Media, MediaStream, Order, Provider, Storage, Upload},
     trace::{Branch, Span, SpanKind},
 };
 use async_trait::async_trait;
@@ -29,18 +29,18 @@ impl DownloadOnly {
     }
 
     /// Its span ends with the body; one that is not read to its end was given up.
-    async fn fetch(&self, recording_url: &str, spans: &Branch) -> Result<Media, Failure> {
+    async fn fetch(&self, order: &Order, spans: &Branch) -> Result<Media, Failure> {
         let mut span = spans.begin("GET", SpanKind::Client);
         span.set("http.request.method", "GET".into());
         // The host and no more: what else a URL holds is not for others.
-        let url = Url::parse(recording_url).ok();
+        let url = Url::parse(&order.recording_url).ok();
         if let Some(host) = url.as_ref().and_then(Url::host_str) {
             span.set("server.address", host.to_owned().into());
         }
         if let Some(port) = url.as_ref().and_then(Url::port_or_known_default) {
             span.set("server.port", port.into());
         }
-        let fetched = self.provider.fetch(recording_url).await;
+        let fetched = self.provider.fetch(order).await;
         let status = fetched.as_ref().map_or_else(|failure| failure.http_status, |media| Some(media.http_status));
         if let Some(status) = status {
             span.set("http.response.status_code", status.into());
@@ -78,8 +78,15 @@ impl DownloadOnly {
 
 #[async_trait]
 impl JobHandler for DownloadOnly {
-    async fn run(&self, job: &ClaimedJob, spans: &Branch) -> Result<StoredRecording, Failure> {
-        let Media { length, mut stream, .. } = self.fetch(&job.recording_url, spans).await?;
+    async fn run(&self, job: &ClaimedJob, spans: &Branch) -> Result<Achieved, Failure> {
+        let order = Order {
+            recording_url: job.recording_url.clone(),
+            call_sid: job.call_sid.clone(),
+            recording_sid: job.recording_sid.clone(),
+            forms: job.forms.clone().unwrap_or_default(),
+            details: job.details.clone(),
+        };
+        let Media { length, mut stream, form, .. } = self.fetch(&order, spans).await?;
         let head = head(&mut stream).await?;
         // Before anything is written: a page or an error in JSON, with status 200, is no recording.
         let Some(kind) = AudioKind::sniff(&head) else {
@@ -93,7 +100,15 @@ impl JobHandler for DownloadOnly {
             Ok((bytes, sha256)) => {
                 span.set("callspool.bytes", bytes.cast_signed().into());
                 span.end(Ok(()));
-                Ok(StoredRecording { storage_key, bytes, sha256, content_type: kind.content_type() })
+                let content_type = kind.content_type();
+                Ok(Achieved::Stored(StoredRecording {
+                    storage_key,
+                    bytes,
+                    sha256,
+                    content_type,
+                    duration_ms: None,
+                    form,
+                }))
             }
             Err(failure) => {
                 span.end(Err(failure.code.as_str()));

@@ -7,7 +7,7 @@ pub use download_only::DownloadOnly;
 
 use crate::domain::{
     failure::Failure,
-    job::{ClaimedJob, JobType, StoredRecording},
+    job::{Achieved, ClaimedJob, JobType},
     trace::Branch,
 };
 use async_trait::async_trait;
@@ -17,18 +17,20 @@ use std::sync::Arc;
 /// What it does in steps worth seeing it puts into `spans`.
 #[async_trait]
 pub trait JobHandler: Send + Sync {
-    async fn run(&self, job: &ClaimedJob, spans: &Branch) -> Result<StoredRecording, Failure>;
+    async fn run(&self, job: &ClaimedJob, spans: &Branch) -> Result<Achieved, Failure>;
 }
 
 #[derive(Clone)]
 pub struct JobHandlers {
     pub download_only: Arc<dyn JobHandler>,
+    pub full: Arc<dyn JobHandler>,
 }
 
 impl JobHandlers {
     pub fn get(&self, job_type: JobType) -> Arc<dyn JobHandler> {
         match job_type {
             JobType::DownloadOnly => Arc::clone(&self.download_only),
+            JobType::Full => Arc::clone(&self.full),
         }
     }
 }

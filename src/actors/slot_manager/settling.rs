@@ -59,8 +59,8 @@ impl SlotManager {
 
     fn release_reason(&self, disposition: &Disposition) -> &'static str {
         match disposition {
-            Disposition::Done(_) => "success",
-            Disposition::Retry { .. } => "retry",
+            Disposition::Achieved(_) => "success",
+            Disposition::Wait { .. } | Disposition::NotReady { .. } | Disposition::Retry { .. } => "retry",
             Disposition::Dead { .. } => "failed",
             Disposition::Cancelled => "cancelled",
             Disposition::HandBack if self.child.shutting_down() => "drained",

@@ -10,6 +10,7 @@ pub use words::span;
 
 use super::{
     business::BusinessView,
+    hold::Hold,
     ids::{CallSid, InstanceId, JobId},
     job::{JobState, JobView, LastError},
     migration::{LockHolder, SchemaVersions},
@@ -29,6 +30,12 @@ pub enum Reason {
     SchemaBehind,
     /// No process of the fleet takes jobs.
     NoLiveWorkers,
+    /// The provider refuses the account's credentials.
+    AccountSuspended,
+    /// The provider is down, or asked to be left alone for a while.
+    ProviderUnavailable,
+    /// Recordings cannot be stored.
+    StorageUnavailable,
     /// An operator paused the business.
     BusinessPaused,
     /// Every slot of the business is in use.
@@ -44,9 +51,12 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::SchemaBehind,
         Self::NoLiveWorkers,
+        Self::AccountSuspended,
+        Self::ProviderUnavailable,
+        Self::StorageUnavailable,
         Self::BusinessPaused,
         Self::SlotsFull,
         Self::Runnable,
@@ -59,6 +69,9 @@ impl Reason {
         match self {
             Self::SchemaBehind => "schema_behind",
             Self::NoLiveWorkers => "no_live_workers",
+            Self::AccountSuspended => "account_suspended",
+            Self::ProviderUnavailable => "provider_unavailable",
+            Self::StorageUnavailable => "storage_unavailable",
             Self::BusinessPaused => "business_paused",
             Self::SlotsFull => "slots_full",
             Self::Runnable => "runnable",
@@ -119,6 +132,9 @@ pub enum Detail {
         last_seen: Option<DateTime<Utc>>,
         /// The processes that live, none of which takes jobs.
         instances: Vec<LiveInstance>,
+    },
+    Held {
+        hold: Hold,
     },
     BusinessPaused {
         #[schema(required)]
@@ -215,6 +231,8 @@ pub struct JobFacts {
     /// The database's clock.
     pub now: DateTime<Utc>,
     pub retry_after_ms: Option<i64>,
+    /// What it is parked for, or would be as soon as it is picked.
+    pub hold: Option<Hold>,
     pub lease: Option<LeaseFacts>,
     /// `None`: no bell of it was read yet.
     pub business: Option<BusinessView>,

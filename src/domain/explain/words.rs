@@ -1,7 +1,10 @@
 //! What stands in a job's way, told in a sentence and in its detail.
 
 use super::{AHEAD_LIMIT, Detail, JobFacts, LeaseFacts, LiveInstance, Reason, ScheduledWhy};
-use crate::domain::job::{JobState, JobView, LastError};
+use crate::domain::{
+    hold::HoldKind,
+    job::{JobState, JobView, LastError},
+};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 /// Since when, the sentence, what to do, the detail.
@@ -19,6 +22,9 @@ impl JobFacts {
         if !self.live.iter().any(Self::takes_jobs) {
             found.push(Reason::NoLiveWorkers);
         }
+        if let Some(hold) = &self.hold {
+            found.push(hold.kind.reason());
+        }
         if business.is_some_and(|business| business.paused) {
             found.push(Reason::BusinessPaused);
         }
@@ -30,18 +36,20 @@ impl JobFacts {
 
     /// One that is due is made ready by any process; where none takes jobs, nothing comes of it.
     pub(super) fn obstacles_of_scheduled(&self) -> (Reason, Vec<Reason>) {
+        let waits = self.hold.as_ref().map_or(Reason::Scheduled, |hold| hold.kind.reason());
         if self.live.iter().any(Self::takes_jobs) {
-            return (Reason::Scheduled, Vec::new());
+            return (waits, Vec::new());
         }
         match self.job.run_at {
             Some(run_at) if run_at > self.now => (Reason::Scheduled, vec![Reason::NoLiveWorkers]),
-            _ => (Reason::NoLiveWorkers, vec![Reason::Scheduled]),
+            _ => (Reason::NoLiveWorkers, vec![waits]),
         }
     }
 
     pub(super) fn told(self, reason: Reason) -> Told {
         match reason {
             Reason::NoLiveWorkers | Reason::SchemaBehind => self.no_live_workers(),
+            Reason::AccountSuspended | Reason::ProviderUnavailable | Reason::StorageUnavailable => self.held(),
             Reason::BusinessPaused => self.business_paused(),
             Reason::SlotsFull => self.slots_full(),
             Reason::Runnable => self.runnable(),
@@ -65,6 +73,31 @@ impl JobFacts {
         let next = "start a process with `worker` in CALLSPOOL_ROLES on this database".to_owned();
         let since = last_seen.or(self.business.map(|business| business.waiting_since));
         (since, text, Some(next), Detail::NoLiveWorkers { last_seen, instances: self.live })
+    }
+
+    fn held(self) -> Told {
+        let Some(hold) = self.hold.clone() else { return self.scheduled() };
+        let (since, message) = (time(hold.since), &hold.message);
+        let subject = hold.key.subject();
+        let text = match hold.kind {
+            HoldKind::Account => format!("account {subject} is suspended since {since}: {message}"),
+            HoldKind::Rate => format!("account {subject} is to be left alone since {since}: {message}"),
+            HoldKind::Host => format!("{subject} fails since {since}: {message}"),
+            HoldKind::Storage => format!("recordings cannot be stored since {since}: {message}"),
+        };
+        let text = text.replace("since at ", "since ");
+        let lift = format!("callspool holds lift {}", hold.key);
+        let next = match (hold.kind, hold.until) {
+            (_, Some(until)) => format!("it goes on by itself {}", time(until)),
+            (HoldKind::Account, None) => {
+                format!("put the account's credentials right; it is tried again by itself, or by {lift}")
+            }
+            (HoldKind::Storage, None) => {
+                "make room or put the storage's rights right; it goes on by itself".to_owned()
+            }
+            (_, None) => format!("it is tried again by itself, or by {lift}"),
+        };
+        (Some(hold.since), text, Some(next), Detail::Held { hold })
     }
 
     fn business_paused(self) -> Told {

@@ -1,6 +1,12 @@
 //! The provider, the storage, and time.
 
-use crate::domain::failure::Failure;
+use crate::domain::{
+    details::Details,
+    failure::Failure,
+    hold::HoldKey,
+    ids::{AccountSid, CallSid, RecordingSid},
+    media::{Form, Forms},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -14,7 +20,56 @@ pub struct Media {
     pub http_status: u16,
     /// Announced by `Content-Length`, where it was.
     pub length: Option<u64>,
+    /// Announced by `Content-Type`, lower case and without parameters, where it was.
+    pub content_type: Option<String>,
+    /// Which of the wanted forms it is.
+    pub form: Form,
+    /// Goes on behind a cut connection, where the provider can continue; ends early only with a failure.
     pub stream: MediaStream,
+}
+
+/// Which recording is wanted, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    pub recording_url: String,
+    pub call_sid: CallSid,
+    pub recording_sid: Option<RecordingSid>,
+    pub forms: Forms,
+    pub details: Details,
+}
+
+/// What an attempt at a recording depends on, so that it can wait for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Depends {
+    pub keys: Vec<HoldKey>,
+}
+
+/// A recording as the provider lists it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    pub account_sid: AccountSid,
+    pub call_sid: CallSid,
+    pub recording_sid: RecordingSid,
+    pub recording_url: String,
+    pub details: Details,
+    /// There is something to fetch; `false`: it failed, is absent or was deleted.
+    pub is_there: bool,
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone, Default)]
+pub struct ListedPage {
+    pub recordings: Vec<Listed>,
+    /// Names the next page, in the provider's terms; `None`: this is the last one.
+    pub next: Option<String>,
+}
+
+/// Which recordings to list: of one account, begun in this time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Period {
+    pub account: String,
+    pub since: DateTime<Utc>,
+    pub until: DateTime<Utc>,
 }
 
 impl fmt::Debug for Media {
@@ -26,8 +81,17 @@ impl fmt::Debug for Media {
 /// The telephony provider.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Asks for a recording's media. Every answer but a success is a [`Failure`].
-    async fn fetch(&self, recording_url: &str) -> Result<Media, Failure>;
+    /// Asks for a recording's media, in the first of the wanted forms that there is. Every answer but a success is a
+    /// [`Failure`].
+    async fn fetch(&self, order: &Order) -> Result<Media, Failure>;
+    /// What a request for this URL would depend on. Pure: nothing is asked.
+    fn depends(&self, recording_url: &str) -> Depends;
+    /// One page of what the provider has; `page` is the last answer's [`ListedPage::next`].
+    async fn list(&self, period: &Period, page: Option<&str>) -> Result<ListedPage, Failure>;
+    /// Removes a recording at the provider; one that is not there is removed.
+    async fn delete(&self, recording_url: &str) -> Result<(), Failure>;
+    /// Whether what a hold is about works again: an account's credentials, or a host.
+    async fn probe(&self, key: &HoldKey) -> Result<(), Failure>;
 }
 
 /// Where recordings go, and come from. A key to read by is one that the database has of a stored recording, never one
@@ -40,6 +104,11 @@ pub trait Storage: Send + Sync {
     async fn size(&self, key: &str) -> Result<Option<u64>, Failure>;
     /// Opens a part of a stored file; the part must not be empty. The bytes are read as the stream is polled.
     async fn read(&self, key: &str, part: Range<u64>) -> Result<Option<StoredFile>, Failure>;
+    /// Removes a stored file; one that is not there is removed.
+    async fn remove(&self, key: &str) -> Result<(), Failure>;
+    /// Removes what dead processes have left written aside longer ago than `age`; returns how many files. At most
+    /// `limit` at once.
+    async fn sweep(&self, age: std::time::Duration, limit: usize) -> Result<usize, Failure>;
     /// Can a file be written, read back and removed? Asked at start, so that a wrong address says so then.
     async fn check(&self) -> Result<(), Failure>;
 }
@@ -62,7 +131,8 @@ impl fmt::Debug for StoredFile {
 #[async_trait]
 pub trait Upload: Send {
     async fn write(&mut self, chunk: Bytes) -> Result<(), Failure>;
-    /// The file is whole: from now on it is seen, under its final name, at once.
+    /// The file is whole: from now on it is seen, under its final name, at once. Fails with `superseded` where another
+    /// file has come under this name since [`Storage::begin`].
     async fn commit(self: Box<Self>) -> Result<(), Failure>;
     async fn abort(self: Box<Self>);
 }

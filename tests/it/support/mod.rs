@@ -16,6 +16,7 @@ pub use process::Process;
 pub use provider::{Answer, Provider};
 
 use callspool::domain::{
+    details::Details,
     ids::{BusinessId, CallSid, RecordingSid, SidForm},
     job::{JobType, NewJob, Priority},
 };
@@ -58,6 +59,7 @@ pub fn new_job(business_id: i64, number: u32) -> NewJob {
         job_type: JobType::DownloadOnly,
         priority: Priority::NORMAL,
         run_at: None,
+        details: Details::default(),
         trace_parent: None,
     }
 }

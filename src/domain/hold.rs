@@ -1,0 +1,177 @@
+//! Holds: what work of many jobs waits for, without an attempt being used up.
+//!
+//! A hold belongs to the fleet and stands in its database (incident 22: a circuit breaker whose state died with each
+//! process). Whoever meets its cause begins it; jobs that meet it are parked until it is over; it ends by time, by a
+//! probe that succeeds, or by an operator.
+//!
+//! | kind | key | begins | ends |
+//! |---|---|---|---|
+//! | account | `account:AC…` | its credentials were refused (401, 403) | a probe is accepted, or an operator lifts it |
+//! | rate | `rate:AC…` | the provider asked to slow down (429) | when the time it named is over |
+//! | host | `host:api.twilio.com` | it fails broadly: see [`Blame`] | a probe is answered |
+//! | storage | `storage` | the disk is full, the bucket denied or out of reach | a probe file can be written and read |
+
+use super::{explain::Reason, text::clean};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr, time::Duration};
+use utoipa::ToSchema;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldKind {
+    Account,
+    Rate,
+    Host,
+    Storage,
+}
+
+impl HoldKind {
+    pub const ALL: [Self; 4] = [Self::Account, Self::Rate, Self::Host, Self::Storage];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Rate => "rate",
+            Self::Host => "host",
+            Self::Storage => "storage",
+        }
+    }
+
+    /// What `explain` says of a job that waits for it.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Account => Reason::AccountSuspended,
+            Self::Rate | Self::Host => Reason::ProviderUnavailable,
+            Self::Storage => Reason::StorageUnavailable,
+        }
+    }
+}
+
+impl fmt::Display for HoldKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which hold: a kind and whom it is about, as in `account:AC…`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(as = String, example = "account:AC00000000000000000000000000000000")]
+pub struct HoldKey {
+    kind: HoldKind,
+    /// Empty for the storage, of which there is one.
+    subject: String,
+}
+
+impl HoldKey {
+    /// `account`: as its provider names it, an account SID for one.
+    pub fn account(account: &str) -> Self {
+        Self { kind: HoldKind::Account, subject: clean(account) }
+    }
+
+    pub fn rate(account: &str) -> Self {
+        Self { kind: HoldKind::Rate, subject: clean(account) }
+    }
+
+    /// `host`: with its port, where that is not its scheme's own.
+    pub fn host(host: &str) -> Self {
+        Self { kind: HoldKind::Host, subject: clean(host) }
+    }
+
+    pub fn storage() -> Self {
+        Self { kind: HoldKind::Storage, subject: String::new() }
+    }
+
+    pub fn kind(&self) -> HoldKind {
+        self.kind
+    }
+
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+}
+
+impl fmt::Display for HoldKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.subject.is_empty() {
+            write!(f, "{}", self.kind)
+        } else {
+            write!(f, "{}:{}", self.kind, self.subject)
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a hold is account:AC…, rate:AC…, host:NAME or storage")]
+pub struct InvalidHoldKey;
+
+impl FromStr for HoldKey {
+    type Err = InvalidHoldKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHoldKey> {
+        let (kind, subject) = text.split_once(':').unwrap_or((text, ""));
+        let kind = HoldKind::ALL.into_iter().find(|known| known.as_str() == kind).ok_or(InvalidHoldKey)?;
+        let is_plain = subject.len() <= 300 && subject.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_plain && subject.is_empty() == (kind == HoldKind::Storage) {
+            Ok(Self { kind, subject: subject.to_owned() })
+        } else {
+            Err(InvalidHoldKey)
+        }
+    }
+}
+
+impl TryFrom<String> for HoldKey {
+    type Error = InvalidHoldKey;
+
+    fn try_from(text: String) -> Result<Self, InvalidHoldKey> {
+        text.parse()
+    }
+}
+
+impl From<HoldKey> for String {
+    fn from(key: HoldKey) -> Self {
+        key.to_string()
+    }
+}
+
+/// What a failure is the fault of, where that is not the one recording. An edge says it; whether a hold follows is
+/// decided for the fleet: at once for an account, a rate and the storage, and for a host when enough of what was asked of
+/// it failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blame {
+    pub key: HoldKey,
+    /// How long the other side asks to be left alone, where it does.
+    pub lasts: Option<Duration>,
+}
+
+/// A hold that stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Hold {
+    pub key: HoldKey,
+    pub kind: HoldKind,
+    pub since: DateTime<Utc>,
+    /// When it ends by itself; `None`: when a probe succeeds or an operator lifts it.
+    pub until: Option<DateTime<Utc>>,
+    /// When it is next tried whether the cause is gone.
+    pub probe_at: Option<DateTime<Utc>>,
+    /// What went wrong, clean.
+    pub message: String,
+    /// Attempts that met it.
+    pub met: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_as_it_is_written() {
+        for text in ["account:AC1", "rate:AC1", "host:api.twilio.com", "host:[::1]:8080", "storage"] {
+            assert_eq!(text.parse::<HoldKey>().map(|key| key.to_string()), Ok(text.to_owned()));
+        }
+        for wrong in ["", "account", "account:", "storage:x", "moon:x", "host:a b", "host:a\n"] {
+            assert_eq!(wrong.parse::<HoldKey>(), Err(InvalidHoldKey), "{wrong:?}");
+        }
+    }
+}
