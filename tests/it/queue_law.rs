@@ -4,6 +4,7 @@ use crate::support::Database;
 use callspool::{
     domain::{
         failure::{Failure, FailureCode},
+        hold::HoldKey,
         ids::{InstanceId, JobId},
         job::{Achieved, ClaimedJob, Disposition, Settlement, StoredRecording},
         lease::{LeaseId, WorkerLife},
@@ -108,6 +109,23 @@ pub fn done(job: &ClaimedJob) -> Disposition {
         duration_ms: Some(1_000),
         form: Form::Mp3,
     }))
+}
+
+/// The first step of a job of two is done.
+pub fn advanced(job: &ClaimedJob) -> Disposition {
+    match done(job) {
+        Disposition::Achieved(Achieved::Stored(stored)) => Disposition::Achieved(Achieved::Advanced(stored)),
+        other => other,
+    }
+}
+
+/// Parked for the storage.
+pub fn wait() -> Disposition {
+    Disposition::Wait { hold: HoldKey::storage(), failure: failure() }
+}
+
+pub fn not_ready(delay: Duration) -> Disposition {
+    Disposition::NotReady { delay, failure: Failure::new(FailureCode::NotReady, "the provider answered 404") }
 }
 
 pub fn retry(delay: Duration) -> Disposition {

@@ -2,7 +2,7 @@
 //! answers, and the law holds after each.
 
 use crate::{
-    queue_law::{Claimer, DEFAULT_SLOTS, dead, done, retry, violations},
+    queue_law::{Claimer, DEFAULT_SLOTS, advanced, dead, done, not_ready, retry, violations, wait},
     support::{Database, business, new_job},
 };
 use callspool::domain::{
@@ -49,6 +49,8 @@ enum Step {
         instance: usize,
     },
     Promote,
+    /// The storage fails from now on, or works again.
+    Hold(bool),
     Set {
         business: i64,
         max_slots: i32,
@@ -64,6 +66,11 @@ enum End {
     RetryLater,
     Dead,
     HandBack,
+    NotReady,
+    /// Parked for the storage's hold, whether that still stands or not.
+    Wait,
+    /// Its first step is done, its file is stored.
+    Advanced,
 }
 
 fn end() -> impl Strategy<Value = End> {
@@ -72,7 +79,10 @@ fn end() -> impl Strategy<Value = End> {
         2 => Just(End::RetryNow),
         1 => Just(End::RetryLater),
         1 => Just(End::Dead),
-        1 => Just(End::HandBack)
+        1 => Just(End::HandBack),
+        1 => Just(End::NotReady),
+        2 => Just(End::Wait),
+        1 => Just(End::Advanced)
     ]
 }
 
@@ -86,6 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<usize>(), end()).prop_map(|(place, end)| Step::SettleLate { place, end }),
         1 => (0..2_usize).prop_map(|instance| Step::Reap { instance }),
         2 => Just(Step::Promote),
+        1 => any::<bool>().prop_map(Step::Hold),
         1 => (1..5_i64, 0..6_i32, 1..4_i16, prop::bool::weighted(0.3))
             .prop_map(|(business, max_slots, weight, paused)| Step::Set { business, max_slots, weight, paused }),
     ]
@@ -95,6 +106,7 @@ fn step() -> impl Strategy<Value = Step> {
 enum Place {
     Ready,
     Scheduled { due: bool },
+    Parked,
     Running { instance: usize },
 }
 
@@ -126,6 +138,8 @@ struct Model {
     finished: BTreeMap<JobId, (JobState, u16)>,
     /// The job that stored a recording.
     stored: HashMap<(i64, u32), JobId>,
+    /// A hold stands.
+    held: bool,
 }
 
 impl Model {
@@ -202,6 +216,12 @@ impl Model {
             End::RetryNow => job.place = Place::Scheduled { due: true },
             End::RetryLater => job.place = Place::Scheduled { due: false },
             End::HandBack => (job.place, job.attempt) = (Place::Ready, job.attempt - 1),
+            End::NotReady => (job.place, job.attempt) = (Place::Scheduled { due: true }, job.attempt - 1),
+            End::Wait => (job.place, job.attempt) = (Place::Parked, job.attempt - 1),
+            End::Advanced => {
+                (job.place, job.attempt) = (Place::Ready, 0);
+                self.stored.insert(job.recording, id);
+            }
         }
     }
 
@@ -209,7 +229,7 @@ impl Model {
     fn states(&self) -> BTreeMap<JobId, (JobState, u16)> {
         let state = |job: &Job| match job.place {
             Place::Ready => JobState::Ready,
-            Place::Scheduled { .. } => JobState::Scheduled,
+            Place::Scheduled { .. } | Place::Parked => JobState::Scheduled,
             Place::Running { .. } => JobState::Running,
         };
         let live = self.live.iter().map(|(id, job)| (*id, (state(job), job.attempt)));
@@ -258,15 +278,30 @@ impl Pair {
             Step::Settle { .. } | Step::SettleLate { .. } => {}
             Step::Reap { instance } => self.reap(instance).await?,
             Step::Promote => {
-                let due = |job: &&mut Job| job.place == Place::Scheduled { due: true };
+                let held = self.model.held;
+                let due = |job: &&mut Job| match job.place {
+                    Place::Scheduled { due } => due,
+                    Place::Parked => !held,
+                    _ => false,
+                };
                 let due: Vec<&mut Job> = self.model.live.values_mut().filter(due).collect();
                 let promoted = self.instances[0].store.promote(1_000).await.unwrap();
                 prop_assert_eq!(promoted.count as usize, due.len());
                 for job in due {
                     job.place = Place::Ready;
                 }
-                let waits = self.model.live.values().any(|job| matches!(job.place, Place::Scheduled { .. }));
+                let scheduled = |job: &Job| matches!(job.place, Place::Scheduled { .. } | Place::Parked);
+                let waits = self.model.live.values().any(scheduled);
                 prop_assert_eq!(promoted.next_due_in.is_some(), waits);
+            }
+            Step::Hold(begins) => {
+                let sql = if begins {
+                    "insert into hold (hold_key, kind, message) values ('storage', 'storage', 'full') on conflict do nothing"
+                } else {
+                    "delete from hold"
+                };
+                self.connection.execute(sql).await.unwrap();
+                self.model.held = begins;
             }
             Step::Set { business, max_slots, weight, paused } => {
                 let sql = format!(
@@ -314,6 +349,9 @@ impl Pair {
             End::RetryLater => retry(HOUR),
             End::Dead => dead(),
             End::HandBack => Disposition::HandBack,
+            End::NotReady => not_ready(Duration::ZERO),
+            End::Wait => wait(),
+            End::Advanced => advanced(job),
         };
         self.instances[0].settle(job, disposition).await
     }
@@ -365,7 +403,7 @@ fn any_sequence_of_steps_leaves_the_queue_and_its_model_in_one_state() {
             let mut connection = database.connect().await;
             let empty =
                 "truncate business, job, job_ready, job_scheduled, job_lease, doorbell, instance, job_history,
-                                  job_attempt, recordings";
+                                  job_attempt, recordings, hold";
             connection.execute(empty).await.unwrap();
             let instances = [Claimer::new(&database).await, Claimer::new(&database).await];
             let mut pair =

@@ -1,14 +1,18 @@
 //! Settle and reclaim: how an attempt ends, and the fence before it.
 
 use crate::{
-    queue_law::{Claimer, assert_law, dead, done, execute, failure, retry, slots, totals},
+    queue_law::{
+        Claimer, advanced, assert_law, dead, done, execute, failure, not_ready, retry, slots, totals, wait,
+    },
     support::{Database, eventually, new_job},
 };
 use callspool::domain::{
+    details::Details,
     failure::{Failure, FailureCode},
-    job::{Disposition, JobState},
+    job::{Achieved, Disposition, JobState, JobType, NewJob, Transcript},
     lease::{Holder, WorkerLife},
-    ports::{Dispatch, JobBook, Upkeep},
+    operate::Operator,
+    ports::{Dispatch, JobBook, Operations, Upkeep},
 };
 use std::time::Duration;
 
@@ -186,4 +190,105 @@ async fn a_worker_that_dies_with_the_last_attempt_leaves_the_job_dead() {
     assert!(matches!(reclaimed[0].disposition, Disposition::Dead { .. }));
     assert_eq!(claimer.store.job(jobs[0].id).await.unwrap().unwrap().state, JobState::Dead);
     assert_law(&database).await;
+}
+
+/// A job that waits for a hold is there as long as the hold is, and has used up nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_meets_a_hold_waits_for_its_end_and_its_attempt_does_not_count() {
+    let database = Database::migrated().await;
+    let (mut claimer, jobs) = running(&database, 1).await;
+    execute(&database, "insert into hold (hold_key, kind, message) values ('storage', 'storage', 'full')").await;
+    claimer.settle(&jobs[0], wait()).await;
+    let view = claimer.store.job(jobs[0].id).await.unwrap().unwrap();
+    assert_eq!((view.state, view.attempt, view.run_at), (JobState::Scheduled, 0, None));
+    assert_eq!(claimer.store.promote(10).await.unwrap().count, 0);
+    execute(&database, "delete from hold").await;
+    assert_eq!(claimer.store.promote(10).await.unwrap().count, 1);
+    let next = claimer.claim(1).await.remove(0);
+    assert_eq!((next.id, next.attempt), (jobs[0].id, 1));
+    // The hold was over before the job was parked for it.
+    claimer.settle(&next, wait()).await;
+    assert_eq!(claimer.store.promote(10).await.unwrap().count, 1);
+    // One that ends by time is over when its time has come, whether its row is still there or not.
+    let next = claimer.claim(1).await.remove(0);
+    let timed = "insert into hold (hold_key, kind, message, until) values ('storage', 'storage', 'full', now())";
+    execute(&database, timed).await;
+    claimer.settle(&next, wait()).await;
+    assert_eq!(claimer.store.promote(10).await.unwrap().count, 1);
+    assert_law(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_is_not_ready_uses_up_no_attempt_and_the_claim_says_since_when() {
+    let database = Database::migrated().await;
+    let (mut claimer, jobs) = running(&database, 1).await;
+    assert_eq!(jobs[0].not_ready_since, None);
+    claimer.settle(&jobs[0], not_ready(Duration::ZERO)).await;
+    claimer.store.promote(1).await.unwrap();
+    let second = claimer.claim(1).await.remove(0);
+    let since = second.not_ready_since.unwrap();
+    claimer.settle(&second, not_ready(Duration::ZERO)).await;
+    claimer.store.promote(1).await.unwrap();
+    let third = claimer.claim(1).await.remove(0);
+    assert_eq!((third.attempt, third.not_ready_since), (1, Some(since)), "the first answer counts");
+    let codes: Vec<_> =
+        claimer.store.attempts(third.id).await.unwrap().into_iter().map(|attempt| attempt.error.code).collect();
+    assert_eq!(codes, ["not_ready", "not_ready"], "what was asked is kept all the same");
+    assert_law(&database).await;
+}
+
+/// Incidents 16 and 17: playback waited for the transcription, and a transcription was skipped because the file was there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_job_stores_first_and_goes_on_with_attempts_counted_anew() {
+    let database = Database::migrated().await;
+    let mut claimer = Claimer::new(&database).await;
+    let full = NewJob { job_type: JobType::Full, ..new_job(1, 1) };
+    let id = claimer.store.enqueue(&[full.clone()]).await.unwrap()[0].id;
+    let first = claimer.claim(1).await.remove(0);
+    claimer.settle(&first, retry(Duration::ZERO)).await;
+    claimer.store.promote(1).await.unwrap();
+    let again = claimer.claim(1).await.remove(0);
+    assert_eq!((again.attempt, again.stored.clone()), (2, None));
+    claimer.settle(&again, advanced(&again)).await;
+    // The recording is there for everybody, while the job lives.
+    let download = claimer.store.enqueue(&[new_job(1, 1)]).await.unwrap()[0];
+    assert_eq!((download.id, download.deduplicated), (id, true));
+    let second_step = claimer.claim(1).await.remove(0);
+    let stored = second_step.stored.clone().unwrap();
+    assert_eq!((second_step.id, second_step.attempt, stored.bytes), (id, 1, 1));
+    assert_eq!(stored.storage_key, "1/CA1.mp3");
+    let transcript = Transcript {
+        text: "shalom עולם".to_owned(),
+        language: Some("he".to_owned()),
+        model: "whisper-1".to_owned(),
+        segments: serde_json::json!([{ "start": 0.0, "end": 1.5, "text": "shalom" }]),
+    };
+    claimer.settle(&second_step, Disposition::Achieved(Achieved::Transcribed(transcript))).await;
+    let mut connection = database.connect().await;
+    let row: (i64, String, Option<String>, i32) =
+        sqlx::query_as("select job_id, text, language, jsonb_array_length(segments) from transcript")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(row, (id.0, "shalom עולם".to_owned(), Some("he".to_owned()), 1));
+    let answer = claimer.store.enqueue(&[full]).await.unwrap()[0];
+    assert_eq!((answer.id, answer.state, answer.deduplicated), (id, JobState::Done, true));
+    assert_law(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_provider_said_of_a_recording_outlives_a_cancelled_and_a_dead_job() {
+    let database = Database::migrated().await;
+    let mut claimer = Claimer::new(&database).await;
+    let details = Details { duration_s: Some(12), channels: Some(2), ..Details::default() };
+    let told = NewJob { details: details.clone(), ..new_job(1, 1) };
+    let id = claimer.store.enqueue(&[told]).await.unwrap()[0].id;
+    execute(&database, "insert into business (business_id, max_slots, forms) values (1, 5, '{wav-dual,mp3}')")
+        .await;
+    let job = claimer.claim(1).await.remove(0);
+    assert_eq!(job.details, details);
+    assert_eq!(job.forms.as_ref().map(|forms| forms.names()), Some(vec!["wav-dual", "mp3"]));
+    claimer.settle(&job, dead()).await;
+    claimer.store.retry(&[id], &Operator::new("dana")).await.unwrap();
+    assert_eq!(claimer.claim(1).await[0].details, details);
 }
