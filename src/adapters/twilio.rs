@@ -1,18 +1,19 @@
 //! Twilio's media over HTTP (Twilio documentation, "Recordings resource": fetch a recording's media file).
 
 use crate::domain::{
+    account::Accounts,
     failure::{Failure, FailureCode},
     hold::HoldKey,
-    ids::AccountSid,
+    ids::SidForm,
     media::Form,
     ports::{Depends, ListedPage, Media, Order, Period, Provider},
-    recording_url::ProviderBase,
+    recording_url::{ProviderBases, sids},
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt, stream};
 use reqwest::{Client, Response, StatusCode, header, redirect};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use std::time::Duration;
 
 /// A redirect chain longer than this is refused.
@@ -22,15 +23,20 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Clone)]
 pub struct TwilioConfig {
-    pub base: ProviderBase,
-    /// Without both the media is fetched without credentials.
-    pub account_sid: Option<AccountSid>,
-    pub auth_token: Option<SecretString>,
+    pub bases: ProviderBases,
+    /// Without one for it the media is fetched without credentials.
+    pub accounts: Accounts,
+    pub sid_form: SidForm,
     pub connect_timeout: Duration,
     /// Longest silence between two reads.
     pub read_timeout: Duration,
     /// The largest recording that is taken, in bytes.
     pub max_bytes: u64,
+    /// Slower than this, over a whole window, ends in a timeout; 0: however slow.
+    pub min_bytes_per_second: u64,
+    pub throughput_window: Duration,
+    /// How often one attempt goes on behind a cut.
+    pub resumes: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -42,11 +48,11 @@ pub struct Twilio {
 impl Twilio {
     /// The proxies of the environment are not used: a recording's URL says where it is fetched from.
     pub fn new(config: TwilioConfig) -> Result<Self, reqwest::Error> {
-        let base = config.base.clone();
+        let base = config.bases.clone();
         let same_origin = redirect::Policy::custom(move |attempt| {
             if attempt.previous().len() > MAX_REDIRECTS {
                 attempt.error("too many redirects")
-            } else if base.owns(attempt.url()) {
+            } else if base.main().owns(attempt.url()) {
                 attempt.follow()
             } else {
                 attempt.error("a redirect away from the provider")
@@ -67,12 +73,13 @@ impl Twilio {
 impl Provider for Twilio {
     async fn fetch(&self, order: &Order) -> Result<Media, Failure> {
         // Checked at the door; an application's SQL has another door.
-        let url = self.config.base.recording_url(&order.recording_url);
+        let url = self.config.bases.recording_url(&order.recording_url);
         let mut url = url.map_err(|error| Failure::new(FailureCode::UrlRefused, error.to_string()))?;
+        let (account, _) = sids(&url, self.config.sid_form);
         url.set_path(&format!("{}.mp3", url.path()));
         let mut request = self.client.get(url);
-        if let (Some(account), Some(token)) = (&self.config.account_sid, &self.config.auth_token) {
-            request = request.basic_auth(account, Some(token.expose_secret()));
+        if let Some(credentials) = self.config.accounts.credentials(account.as_ref()) {
+            request = request.basic_auth(credentials.user, Some(credentials.password.expose_secret()));
         }
         let response = request.send().await.map_err(transport_failure)?;
         let response = accepted(response)?;

@@ -208,7 +208,7 @@ pub fn start(settings: Settings, io: &Handle, lost_lines: LostLines) -> anyhow::
     let grace = settings.shutdown.grace;
     let bind = settings.http.bind;
     let needs_credentials = settings.roles.has(Role::Webhooks) || settings.roles.has(Role::Worker);
-    let without_credentials = needs_credentials && settings.twilio.auth_token.is_none();
+    let without_credentials = needs_credentials && settings.twilio.accounts.is_empty();
     // Bound here and not in the actor: an address that is taken is an error of the start, and a restart of the actor
     // refuses no connection.
     let listener =

@@ -29,7 +29,6 @@ use crate::{
         observation::Observer,
         overview::Pulse,
         ports::{Clock, Storage, WatchRules},
-        recording_url::ProviderBase,
         trace::Tracer,
     },
     http::{FreshAnswers, HttpActor, HttpDeps, Limits, Live, MetricsDesk, Socket, Tokens, WebhookConfig},
@@ -179,7 +178,7 @@ struct Routes {
 
 fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listener: TcpListener) -> ChildSpec {
     let Routes { store, storage, io, readiness, observer, metrics, tracer } = routes;
-    let provider_base = ProviderBase::new(settings.twilio.api_base.clone());
+    let main_account = settings.twilio.accounts.main();
     let deps = HttpDeps {
         live: Live::new(store.clone(), io.clone()),
         jobs: store.clone(),
@@ -200,11 +199,11 @@ fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listene
         tokens: Tokens::new(settings.http.api_tokens.clone()),
         limits: Limits::new(settings.http.rate_limit, settings.http.rate_burst),
         webhook: WebhookConfig {
-            auth_token: settings.twilio.auth_token.clone(),
-            account_sid: settings.twilio.account_sid.clone(),
+            auth_token: main_account.and_then(|account| account.auth_tokens.first().cloned()),
+            account_sid: main_account.map(|account| account.sid.clone()),
             public_url: settings.http.public_url.clone(),
         },
-        provider_base,
+        provider_bases: settings.provider_bases(),
         sid_form: settings.twilio.sid_form,
         body_limit: settings.http.body_limit,
         bulk_limit: settings.http.bulk_limit,
@@ -303,11 +302,14 @@ fn provider(settings: &Settings, io: &Handle) -> anyhow::Result<Twilio> {
 fn twilio(settings: &Settings) -> TwilioConfig {
     let twilio = &settings.twilio;
     TwilioConfig {
-        base: ProviderBase::new(twilio.api_base.clone()),
-        account_sid: twilio.account_sid.clone(),
-        auth_token: twilio.auth_token.clone(),
+        bases: settings.provider_bases(),
+        accounts: twilio.accounts.clone(),
+        sid_form: twilio.sid_form,
         connect_timeout: twilio.connect_timeout,
         read_timeout: twilio.read_timeout,
         max_bytes: twilio.max_bytes,
+        min_bytes_per_second: twilio.min_bytes_per_second,
+        throughput_window: twilio.throughput_window,
+        resumes: twilio.resumes,
     }
 }

@@ -23,7 +23,7 @@ pub fn config(command: &ConfigCommand, effective: &Effective) -> anyhow::Result<
         ConfigCommand::Show(Format { json: false }) => {
             let mut table = Table::new([Column::whole("KEY"), Column::text("VALUE"), Column::text("FROM")]);
             for value in effective {
-                table.row([value.key.to_owned(), or_dash(value.value.as_ref()), or_dash(value.origin.as_ref())]);
+                table.row([value.key.clone(), or_dash(value.value.as_ref()), or_dash(value.origin.as_ref())]);
             }
             table.print()?;
         }

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     app::{Session, about_database, advised, with_schema},
-    settings::{Settings, TwilioSettings},
-    store::{EnqueueRequest, Enqueued, JobBook, NewJob, ProviderBase},
+    settings::Settings,
+    store::{EnqueueRequest, Enqueued, JobBook, NewJob, ProviderBases, SidForm},
 };
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -64,8 +64,8 @@ pub struct EnqueueArgs {
 /// The database is asked only when all of it can be enqueued.
 pub fn enqueue(args: &EnqueueArgs, settings: Settings) -> anyhow::Result<Exit> {
     let jobs = match &args.file {
-        Some(file) => read_lines(file, &settings.twilio)?,
-        None => args.job(&settings.twilio),
+        Some(file) => read_lines(file, &settings.provider_bases(), settings.twilio.sid_form)?,
+        None => args.job(&settings.provider_bases(), settings.twilio.sid_form),
     };
     match jobs {
         Ok(jobs) => with_schema(settings, |session| enqueue_all(&jobs, args.format, session)),
@@ -117,7 +117,7 @@ fn enqueue_all(jobs: &[NewJob], format: Format, session: &Session) -> anyhow::Re
 type Checked = Result<Vec<NewJob>, Vec<String>>;
 
 impl EnqueueArgs {
-    fn job(&self, twilio: &TwilioSettings) -> Checked {
+    fn job(&self, bases: &ProviderBases, form: SidForm) -> Checked {
         let request = EnqueueRequest {
             // Required by clap where there is no file; a missing one is refused by the check all the same.
             business_id: self.business_id.unwrap_or_default(),
@@ -128,15 +128,14 @@ impl EnqueueArgs {
             priority: self.priority,
             run_at: self.run_at,
         };
-        let checked = request.check(&ProviderBase::new(twilio.api_base.clone()), twilio.sid_form);
+        let checked = request.check(bases, form);
         checked.map(|job| vec![job]).map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
 }
 
 /// Every line as a job, or every fault of every line, by its number.
-fn read_lines(file: &Path, twilio: &TwilioSettings) -> anyhow::Result<Checked> {
+fn read_lines(file: &Path, bases: &ProviderBases, form: SidForm) -> anyhow::Result<Checked> {
     let input = input::open(file, "JSON lines")?;
-    let base = ProviderBase::new(twilio.api_base.clone());
     let (mut jobs, mut faults) = (Vec::new(), Vec::new());
     // As bytes: a line that is not UTF-8 is a fault of that line.
     for (number, line) in (1..).zip(input.split(b'\n')) {
@@ -144,7 +143,7 @@ fn read_lines(file: &Path, twilio: &TwilioSettings) -> anyhow::Result<Checked> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        match EnqueueRequest::job_from_json(&line, &base, twilio.sid_form) {
+        match EnqueueRequest::job_from_json(&line, bases, form) {
             Ok(job) => jobs.push(job),
             Err(wrong) => faults.extend(wrong.iter().map(|fault| format!("line {number}: {fault}"))),
         }

@@ -5,7 +5,7 @@ use super::{
     ids::{BusinessId, CallSid, InvalidId, RecordingSid, SidForm},
     job::{JobType, NewJob, Priority},
     json_fields::JsonFields,
-    recording_url::{self, ProviderBase},
+    recording_url::{self, ProviderBases},
     text::clean,
 };
 use chrono::{DateTime, Datelike, Utc};
@@ -66,9 +66,9 @@ impl From<InvalidId> for FieldFault {
 
 impl EnqueueRequest {
     /// Reads one JSON object and checks it: a job, or all that is wrong with it, each with the name of its field.
-    pub fn job_from_json(text: &[u8], base: &ProviderBase, form: SidForm) -> Result<NewJob, Vec<FieldFault>> {
+    pub fn job_from_json(text: &[u8], bases: &ProviderBases, form: SidForm) -> Result<NewJob, Vec<FieldFault>> {
         let (request, mut faults) = Self::from_fields(JsonFields::parse(text).map_err(|fault| vec![fault])?);
-        match request.check(base, form) {
+        match request.check(bases, form) {
             Ok(job) if faults.is_empty() => Ok(job),
             Ok(_) => Err(faults),
             Err(checked) => {
@@ -94,13 +94,13 @@ impl EnqueueRequest {
     }
 
     /// Checks every field and puts the URL right; all faults come at once.
-    pub fn check(self, base: &ProviderBase, form: SidForm) -> Result<NewJob, Vec<FieldFault>> {
+    pub fn check(self, bases: &ProviderBases, form: SidForm) -> Result<NewJob, Vec<FieldFault>> {
         let mut faults = Vec::new();
         let business_id = keep(BusinessId::try_from(self.business_id), &mut faults);
         let call_sid = keep(CallSid::parse(&self.call_sid, form), &mut faults);
         let named = self.recording_sid.map(|sid| RecordingSid::parse(&sid, form)).transpose();
         let named = keep(named, &mut faults);
-        let url = base.recording_url(&self.recording_url);
+        let url = bases.recording_url(&self.recording_url);
         let url = keep(url.map_err(|error| FieldFault::new("recording_url", error)), &mut faults);
         let job_type = self.job_type.map_or(Ok(JobType::default()), |text| text.parse());
         let job_type = keep(job_type.map_err(|error| FieldFault::new("job_type", error)), &mut faults);
@@ -152,8 +152,8 @@ fn keep<T, E: Into<FieldFault>>(checked: Result<T, E>, faults: &mut Vec<FieldFau
 mod tests {
     use super::*;
 
-    fn base() -> ProviderBase {
-        ProviderBase::new("https://api.twilio.com".parse().expect("a constant"))
+    fn base() -> ProviderBases {
+        ProviderBases::new("https://api.twilio.com".parse().expect("a constant"))
     }
 
     fn read(json: &[u8]) -> Result<NewJob, Vec<FieldFault>> {

@@ -2,10 +2,11 @@
 //!
 //! Read in this order: [`ids`] (what things are called), [`job`] (what is moved, and its states), [`failure`] and
 //! [`retry`] (what happens when it does not work), [`hold`] (what many jobs wait for together), [`slots`] (how businesses take turns), then the checks
-//! ([`audio`], [`recording_url`]), what operators see and do ([`explain`], [`overview`], [`business`], [`operate`]), and
+//! ([`audio`], [`recording_url`], [`url_policy`]), what operators see and do ([`explain`], [`overview`], [`business`], [`operate`]), and
 //! [`ports`], the traits that the edges implement.
 
 pub mod access;
+pub mod account;
 pub mod audio;
 pub mod backfill;
 pub mod business;
@@ -38,3 +39,4 @@ pub mod sql_name;
 pub mod sql_script;
 pub mod text;
 pub mod trace;
+pub mod url_policy;

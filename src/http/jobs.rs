@@ -29,7 +29,8 @@ pub async fn enqueue(
     deps.authorize(&request, Scope::Enqueue)?;
     params::none(&request)?;
     let body = body::read(&request, payload, &[JSON], deps.body_limit).await?;
-    let job = EnqueueRequest::job_from_json(&body, &deps.provider_base, deps.sid_form).map_err(Problem::invalid)?;
+    let job =
+        EnqueueRequest::job_from_json(&body, &deps.provider_bases, deps.sid_form).map_err(Problem::invalid)?;
     let enqueued = deps.enqueue(arrival, job).await?;
     let location = (header::LOCATION, format!("/v1/jobs/{}", enqueued.id));
     Ok(HttpResponse::Accepted().insert_header(location).json(enqueued))

@@ -62,7 +62,7 @@ use crate::{
         job::{Enqueued, NewJob},
         observation::{Observation, Observer},
         ports::{FleetView, Gate, JobBook, Operations, RecordingBook, Storage, StoreError, StoreResult},
-        recording_url::ProviderBase,
+        recording_url::ProviderBases,
         trace::{TraceParent, Tracer},
     },
 };
@@ -100,7 +100,7 @@ pub struct HttpDeps {
     pub tokens: Tokens,
     pub limits: Limits,
     pub webhook: WebhookConfig,
-    pub provider_base: ProviderBase,
+    pub provider_bases: ProviderBases,
     pub sid_form: SidForm,
     /// Largest body of a request, in bytes.
     pub body_limit: usize,

@@ -115,7 +115,7 @@ fn wanted(deps: &HttpDeps, request: &HttpRequest, fields: &Fields) -> Result<New
         recording_sid: field(fields, "RecordingSid").map(ToOwned::to_owned),
         ..EnqueueRequest::default()
     };
-    wanted.check(&deps.provider_base, deps.sid_form)
+    wanted.check(&deps.provider_bases, deps.sid_form)
 }
 
 fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::domain::{
     access::{ApiToken, MIN_SECRET},
+    account::{Account, Accounts, ApiKey},
     faults::Faults,
     ids::{AccountSid, SidForm},
     retry::RetryPolicy,
@@ -23,12 +24,14 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 pub(super) struct Checked {
     environment: Environment,
     values: BTreeMap<&'static str, (Value, String)>,
+    /// Of the sections; the main one among them, where it has one.
+    accounts: Vec<Account>,
     faults: Faults,
 }
 
 impl Checked {
-    pub(super) fn new(environment: Environment) -> Self {
-        Self { environment, values: BTreeMap::new(), faults: Faults::default() }
+    pub(super) fn new(environment: Environment, accounts: Vec<Account>) -> Self {
+        Self { environment, values: BTreeMap::new(), accounts, faults: Faults::default() }
     }
 
     pub(super) fn insert(&mut self, path: &'static str, value: Value, origin: &str) {
@@ -42,11 +45,7 @@ impl Checked {
             faults.push("database.url: DATABASE_URL is required outside development and test".to_owned());
         }
         self.pooler_rules(faults);
-        if set("twilio.account_sid") != set("twilio.auth_token") {
-            faults.push(
-                "twilio: TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN belong together; set both or none".to_owned(),
-            );
-        }
+        self.account_rules(faults);
         let serves_api = self.list("process.roles").is_some_and(|roles| roles.iter().any(|role| role == "api"));
         let bind = self.text("http.bind").and_then(|bind| bind.parse::<SocketAddr>().ok());
         let beyond_loopback = bind.is_some_and(|bind| !bind.ip().is_loopback());
@@ -71,6 +70,54 @@ impl Checked {
         self.at_least(faults, "queue.poll_max", "queue.poll_min", 1);
         self.at_least(faults, "retry.max", "retry.base", 1);
         self.at_least(faults, "supervision.backoff_max", "supervision.backoff_min", 1);
+    }
+
+    fn account_rules(&self, faults: &mut Vec<String>) {
+        let sid = self.text("twilio.account_sid");
+        let has_section = sid.is_some_and(|sid| {
+            self.accounts.iter().any(|account| account.sid.as_str() == sid && account.credentials().is_some())
+        });
+        let is_set = |path| self.values.contains_key(path);
+        let has_own = is_set("twilio.auth_token") || is_set("twilio.api_key");
+        if (sid.is_some() && !has_own && !has_section) || (sid.is_none() && has_own) {
+            faults.push(
+                "twilio: TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN belong together; set both or none (TWILIO_API_KEY \
+                 opens media too, but signs no webhook)"
+                    .to_owned(),
+            );
+        }
+        if let Some(Err(wrong)) = sid.map(|sid| AccountSid::parse(sid, self.sid_form())) {
+            let origin = self.origin("twilio.account_sid");
+            faults.push(format!("twilio.account_sid (from {origin}): allowed is {}", wrong.allowed));
+        }
+    }
+
+    fn sid_form(&self) -> SidForm {
+        match self.values.get("twilio.allow_short_sids") {
+            Some((Value::Bool(true), _)) => SidForm::Short,
+            _ => SidForm::Strict,
+        }
+    }
+
+    /// The main account: of its variables, and of its section where it has one.
+    fn accounts(&self) -> Accounts {
+        let sid = self.text("twilio.account_sid").and_then(|sid| AccountSid::parse(sid, SidForm::Short).ok());
+        let main = sid.map(|sid| {
+            let section = self.accounts.iter().find(|account| account.sid == sid);
+            let tokens = self.text("twilio.auth_token").and_then(Account::parse_tokens).unwrap_or_default();
+            let key = self.text("twilio.api_key").and_then(|key| ApiKey::parse(key).ok());
+            let of_section = section.map(|account| account.auth_tokens.clone()).unwrap_or_default();
+            Account {
+                business_id: section.and_then(|account| account.business_id),
+                api_base: section.and_then(|account| account.api_base.clone()),
+                auth_tokens: tokens.into_iter().chain(of_section).collect(),
+                api_key: section.and_then(|account| account.api_key.clone()).or(key),
+                sid,
+            }
+        });
+        let is_main = |account: &&Account| main.as_ref().is_some_and(|main| main.sid == account.sid);
+        let others: Vec<_> = self.accounts.iter().filter(|account| !is_main(account)).cloned().collect();
+        Accounts::new(main, others)
     }
 
     fn token_rules(&self, faults: &mut Vec<String>) {
@@ -234,16 +281,17 @@ impl Checked {
     }
 
     fn twilio(&self) -> TwilioSettings {
-        let account_sid = self.text("twilio.account_sid");
         TwilioSettings {
-            account_sid: account_sid.and_then(|sid| AccountSid::parse(sid, SidForm::Short).ok()),
-            auth_token: self.secret("twilio.auth_token"),
+            accounts: self.accounts(),
             api_base: self.parsed("twilio.api_base"),
-            sid_form: if self.bool("twilio.allow_short_sids") { SidForm::Short } else { SidForm::Strict },
+            sid_form: self.sid_form(),
             connect_timeout: self.duration("twilio.connect_timeout"),
             read_timeout: self.duration("twilio.read_timeout"),
             attempt_timeout: self.duration("twilio.attempt_timeout"),
             max_bytes: self.int("twilio.max_bytes"),
+            min_bytes_per_second: self.int("twilio.min_bytes_per_second"),
+            throughput_window: self.duration("twilio.throughput_window"),
+            resumes: self.int("twilio.resumes"),
         }
     }
 

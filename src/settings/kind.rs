@@ -2,6 +2,7 @@
 
 use crate::domain::{
     access::MIN_SECRET,
+    account::{Account, ApiKey},
     duration::{self, words},
     ids::{AccountSid, SidForm},
     sql_name::{is_name, is_table},
@@ -58,6 +59,10 @@ pub(super) enum Kind {
     AccountSid,
     /// One word; never shown. The line break at the end of a secret's file is refused rather than never right.
     Secret,
+    /// One or more of them; never shown.
+    AuthTokens,
+    /// `SK…:secret`; never shown.
+    ApiKey,
     /// `name:scope+scope:token`, separated by commas; never shown. What is wrong with an entry is a rule of its own.
     ApiTokens,
     /// `name=value` pairs as OpenTelemetry writes them; never shown.
@@ -79,7 +84,15 @@ pub(super) enum Value {
 
 impl Kind {
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::ApiTokens | Self::OtlpHeaders | Self::PostgresUrl)
+        matches!(
+            self,
+            Self::Secret
+                | Self::AuthTokens
+                | Self::ApiKey
+                | Self::ApiTokens
+                | Self::OtlpHeaders
+                | Self::PostgresUrl
+        )
     }
 
     /// `None`: not allowed.
@@ -116,6 +129,8 @@ impl Kind {
                 let one_word = !raw.is_empty() && !raw.contains(|c: char| c.is_whitespace() || c.is_control());
                 one_word.then(text)
             }
+            Self::AuthTokens => Account::parse_tokens(raw).map(|_| text()),
+            Self::ApiKey => ApiKey::parse(raw).ok().map(|_| text()),
             Self::ApiTokens => (!raw.contains(char::is_control)).then(text),
             Self::OtlpHeaders => otlp_headers(raw).map(|_| text()),
             Self::Schema => is_name(raw).then(text),
@@ -164,6 +179,8 @@ impl Kind {
             }
             Self::AccountSid => "AC and 32 hexadecimal digits".to_owned(),
             Self::Secret => "one word, without spaces and line breaks".to_owned(),
+            Self::AuthTokens => "one word, or several separated by commas while they are rotated".to_owned(),
+            Self::ApiKey => "SK and 32 letters or digits, a colon, and the key's secret".to_owned(),
             Self::ApiTokens => {
                 format!("name:scope+scope:token, separated by commas; a token has at least {MIN_SECRET} characters")
             }

@@ -34,6 +34,12 @@ impl Vars {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
+
+    /// Name, the rest of the name, and value of those that are set.
+    pub(super) fn beginning_with(&self, prefix: &'static str) -> impl Iterator<Item = (&str, &str, &str)> {
+        let set = self.0.iter().filter(|(_, value)| !value.is_empty());
+        set.filter_map(move |(name, value)| Some((name.as_str(), name.strip_prefix(prefix)?, value.as_str())))
+    }
 }
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Vars {
@@ -70,7 +76,7 @@ pub(super) fn gather(
     flatten("", builder.build()?.cache, &mut raw, &mut faults);
     for (name, text) in &vars.0 {
         let Some(path) = name.strip_prefix(PREFIX).filter(|_| !text.is_empty()) else { continue };
-        let path = path.to_lowercase().replace("__", ".");
+        let path = lower_case(path);
         raw.insert(path, Raw { text: text.clone(), origin: name.clone() });
     }
     for key in KEYS {
@@ -81,11 +87,29 @@ pub(super) fn gather(
     Ok((raw, faults))
 }
 
+/// The name of a section for one account stays as it is: a SID may have letters of both cases.
+fn lower_case(path: &str) -> String {
+    let (mut whole, mut is_sid) = (String::new(), false);
+    for name in path.split("__") {
+        let name = if is_sid { name.to_owned() } else { name.to_lowercase() };
+        if !whole.is_empty() {
+            whole.push('.');
+        }
+        whole.push_str(&name);
+        is_sid = whole == "twilio.accounts";
+    }
+    whole
+}
+
 /// Tables become dotted paths, lists become comma-separated text. `[[faults]]` stays as it is.
 fn flatten(path: &str, value: config::Value, raw: &mut BTreeMap<String, Raw>, faults: &mut Vec<config::Value>) {
     let origin = value.origin().map_or_else(|| "the built-in defaults".to_owned(), ToOwned::to_owned);
     match value.kind {
         ValueKind::Table(table) => {
+            if path.starts_with("twilio.accounts.") {
+                // A section says something already by being there.
+                raw.insert(path.to_owned(), Raw { text: String::new(), origin });
+            }
             for (name, value) in table {
                 let path = if path.is_empty() { name } else { format!("{path}.{name}") };
                 flatten(&path, value, raw, faults);

@@ -1,11 +1,13 @@
 //! From raw values to [`Settings`], with all errors at once.
 
 use super::{
+    accounts,
     checked::Checked,
     keys::{ENVIRONMENTS, KEYS, Key},
     layers::{self, Raw, Vars},
     typed::{Environment, Settings},
 };
+use crate::domain::ids::SidForm;
 use config::ConfigError;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt, path::Path};
@@ -32,7 +34,7 @@ pub type Effective = Vec<EffectiveValue>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EffectiveValue {
-    pub key: &'static str,
+    pub key: String,
     /// `********` for a secret; `None` when it is not set.
     pub value: Option<String>,
     pub origin: Option<String>,
@@ -54,14 +56,23 @@ impl Settings {
             let fault = format!("--config: there is no folder {}", missing.display());
             return Err(SettingsError { faults: vec![fault] });
         }
-        let (raw, fault_rules) = layers::gather(name, folder, vars)
+        let (mut raw, fault_rules) = layers::gather(name, folder, vars)
             .map_err(|error| SettingsError { faults: vec![unreadable(&error)] })?;
-        let mut faults: Vec<String> = raw
+        let mut faults = Vec::new();
+        let text = |path: &str| raw.get(path).map(|raw| raw.text.clone());
+        let form = if text("twilio.allow_short_sids").as_deref() == Some("true") {
+            SidForm::Short
+        } else {
+            SidForm::Strict
+        };
+        let main = text("twilio.account_sid");
+        let accounts = accounts::take(&mut raw, vars, form, main.as_deref(), &mut faults);
+        let unknown = raw
             .iter()
             .filter(|(path, _)| !KEYS.iter().any(|key| key.path == path.as_str()))
-            .map(|(path, raw)| format!("{path} (from {}): there is no such key{}", raw.origin, nearest(path)))
-            .collect();
-        let mut checked = Checked::new(environment);
+            .map(|(path, raw)| format!("{path} (from {}): there is no such key{}", raw.origin, nearest(path)));
+        faults.extend(unknown);
+        let mut checked = Checked::new(environment, accounts.accounts);
         for key in KEYS {
             let Some(Raw { text, origin }) = raw.get(key.path) else { continue };
             match key.kind.check(text) {
@@ -71,7 +82,12 @@ impl Settings {
         }
         checked.rules(&mut faults);
         checked.fault_rules(fault_rules, &mut faults);
-        if faults.is_empty() { Ok((checked.settings(), effective(&raw))) } else { Err(SettingsError { faults }) }
+        if faults.is_empty() {
+            let shown = effective(&raw).into_iter().chain(accounts.shown).collect();
+            Ok((checked.settings(), shown))
+        } else {
+            Err(SettingsError { faults })
+        }
     }
 }
 
@@ -91,7 +107,11 @@ fn effective(raw: &BTreeMap<String, Raw>) -> Effective {
     let show = |key: &'static Key| {
         let raw = raw.get(key.path);
         let shown = |raw: &Raw| if key.kind.is_secret() { "********".to_owned() } else { raw.text.clone() };
-        EffectiveValue { key: key.path, value: raw.map(shown), origin: raw.map(|raw| raw.origin.clone()) }
+        EffectiveValue {
+            key: key.path.to_owned(),
+            value: raw.map(shown),
+            origin: raw.map(|raw| raw.origin.clone()),
+        }
     };
     KEYS.iter().map(show).collect()
 }
@@ -326,7 +346,7 @@ mod tests {
             DATABASE,
             ("MIGRATION_DATABASE_URL", url),
             ("CALLSPOOL_API_TOKEN", canary),
-            ("TWILIO_ACCOUNT_SID", "AC1"),
+            ("TWILIO_ACCOUNT_SID", "AC0123456789abcdef0123456789abcdef"),
             ("TWILIO_AUTH_TOKEN", canary),
         ];
         let (settings, effective) = load("production", &good).unwrap();

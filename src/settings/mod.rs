@@ -1,8 +1,9 @@
 //! Configuration: raw values from files and variables, checked all at once, become [`Settings`].
 //!
 //! [`keys`] is the table of everything that can be set; [`layers`] gathers raw values with their origin; [`kind`] checks
-//! one value; [`checked`] holds the rules between values; [`typed`] is what the rest of the program sees.
+//! one value; [`accounts`] reads the sections of the provider's accounts; [`checked`] holds the rules between values; [`typed`] is what the rest of the program sees.
 
+mod accounts;
 mod checked;
 mod keys;
 mod kind;

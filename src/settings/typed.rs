@@ -2,11 +2,8 @@
 
 use super::keys::ENVIRONMENTS;
 use crate::domain::{
-    access::ApiToken,
-    faults::Faults,
-    ids::{AccountSid, SidForm},
-    retry::RetryPolicy,
-    trace::Sampling,
+    access::ApiToken, account::Accounts, faults::Faults, ids::SidForm, recording_url::ProviderBases,
+    retry::RetryPolicy, trace::Sampling,
 };
 use secrecy::SecretString;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -87,6 +84,16 @@ pub struct Settings {
     pub shutdown: ShutdownSettings,
     /// Empty but in tests and the demo.
     pub faults: Faults,
+}
+
+impl Settings {
+    /// Every place that recordings may be fetched from.
+    pub fn provider_bases(&self) -> ProviderBases {
+        let twilio = &self.twilio;
+        let own = twilio.accounts.iter().filter_map(|account| Some((&account.sid, account.api_base.as_ref()?)));
+        let main = ProviderBases::new(twilio.api_base.clone());
+        own.fold(main, |bases, (sid, base)| bases.with_account(sid.clone(), base.clone()))
+    }
 }
 
 /// What stands between the pool and the database.
@@ -180,8 +187,7 @@ pub struct TelemetrySettings {
 
 #[derive(Debug, Clone)]
 pub struct TwilioSettings {
-    pub account_sid: Option<AccountSid>,
-    pub auth_token: Option<SecretString>,
+    pub accounts: Accounts,
     pub api_base: Url,
     pub sid_form: SidForm,
     pub connect_timeout: Duration,
@@ -189,6 +195,10 @@ pub struct TwilioSettings {
     pub attempt_timeout: Duration,
     /// In bytes.
     pub max_bytes: u64,
+    /// 0: however slow.
+    pub min_bytes_per_second: u64,
+    pub throughput_window: Duration,
+    pub resumes: u32,
 }
 
 #[derive(Debug, Clone)]

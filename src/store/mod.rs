@@ -30,7 +30,7 @@ pub use crate::domain::{
     business::{BusinessChange, BusinessFilter, BusinessView},
     enqueue_request::{EnqueueRequest, FieldFault},
     explain::{Detail, Explanation, LiveInstance, Reason, ScheduledWhy, SlotHolder, span},
-    ids::{BusinessId, CallSid, JobId},
+    ids::{BusinessId, CallSid, JobId, SidForm},
     job::{AttemptView, Enqueued, JobFilter, JobState, JobView, NewJob},
     migration::{
         MigrationFailure, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
@@ -40,7 +40,7 @@ pub use crate::domain::{
     operate::{BATCH, JobOutcome, Operator, OperatorAction, Outcome},
     overview::{Failing, Overview, PulsePoint, Stall},
     ports::{Backlog, FleetStatus, FleetView, Gate, JobBook, Operations, StoreError},
-    recording_url::ProviderBase,
+    recording_url::ProviderBases,
 };
 
 use crate::domain::{ids::InstanceId, ports::StoreResult, retry::RetryPolicy};

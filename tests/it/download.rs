@@ -9,12 +9,13 @@ use bytes::Bytes;
 use callspool::{
     adapters::twilio::{Twilio, TwilioConfig},
     domain::{
+        account::{Account, Accounts},
         details::Details,
         failure::{Failure, FailureCode},
         ids::{AccountSid, CallSid, SidForm},
         media::Forms,
         ports::{Order, Provider as _},
-        recording_url::ProviderBase,
+        recording_url::ProviderBases,
     },
 };
 use futures_util::TryStreamExt;
@@ -25,14 +26,27 @@ const MAX_BYTES: u64 = 20_000;
 
 fn twilio(base: &str, read_timeout: Duration) -> Twilio {
     Twilio::new(TwilioConfig {
-        base: ProviderBase::new(base.parse().unwrap()),
-        account_sid: Some(AccountSid::parse(ACCOUNT_SID, SidForm::Short).unwrap()),
-        auth_token: Some(SecretString::from(AUTH_TOKEN)),
+        bases: ProviderBases::new(base.parse().unwrap()),
+        accounts: Accounts::new(Some(account(ACCOUNT_SID, AUTH_TOKEN)), []),
+        sid_form: SidForm::Short,
         connect_timeout: Duration::from_secs(5),
         read_timeout,
         max_bytes: MAX_BYTES,
+        min_bytes_per_second: 0,
+        throughput_window: Duration::from_secs(30),
+        resumes: 3,
     })
     .unwrap()
+}
+
+fn account(sid: &str, token: &str) -> Account {
+    Account {
+        sid: AccountSid::parse(sid, SidForm::Short).unwrap(),
+        business_id: None,
+        api_base: None,
+        auth_tokens: vec![SecretString::from(token)],
+        api_key: None,
+    }
 }
 
 fn order(recording_url: String) -> Order {

@@ -9,7 +9,7 @@ use crate::{
         enqueue_request::{EnqueueRequest, FieldFault},
         ids::SidForm,
         job::NewJob,
-        recording_url::ProviderBase,
+        recording_url::ProviderBases,
     },
     http::problem::{LineFault, Problem},
 };
@@ -30,7 +30,7 @@ pub(super) struct Checked {
 }
 
 impl Checked {
-    pub(super) async fn read<S>(mut lines: Lines<S>, base: &ProviderBase, form: SidForm) -> Result<Self, Problem>
+    pub(super) async fn read<S>(mut lines: Lines<S>, bases: &ProviderBases, form: SidForm) -> Result<Self, Problem>
     where
         S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     {
@@ -44,7 +44,7 @@ impl Checked {
             match line {
                 Line::TooLong => faults.add(place, [too_long(lines.line_limit())]),
                 Line::Whole(text) if text.trim_ascii().is_empty() => {}
-                Line::Whole(text) => match EnqueueRequest::job_from_json(&text, base, form) {
+                Line::Whole(text) => match EnqueueRequest::job_from_json(&text, bases, form) {
                     Err(wrong) => faults.add(place, wrong),
                     // Nothing will be enqueued: the rest is read for what is wrong with it.
                     Ok(_) if faults.count > 0 => {}
