@@ -4,6 +4,7 @@
 //! supervisor ─┬─ migration              tries the lock, migrates or skips, opens the gate
 //!             ├─ backfill               the application's backfills, where this process migrates ┐
 //!             ├─ watcher                says why ready jobs are not picked                       │
+//!             ├─ hold_keeper            what many jobs wait for together; where there are workers     │
 //!             ├─ slot_manager           claims, settles, beats                                   │
 //!             ├─ recording_worker-0…n   one download at a time each                              │ behind
 //!             ├─ listener               hears and rings bells                                    │ the gate
@@ -16,7 +17,7 @@
 //! | `migration` | `supervisor` | `OpenGate`: the schema fits |
 //! | `slot_manager` | `recording_worker` | `Assign`, `Settled`, `Cancel`, `Announce`, `Interrupt` |
 //! | `recording_worker` | `slot_manager` | `WorkerReport` |
-//! | `listener`, `maintenance`, `http` | `slot_manager` | `Rung`: jobs may have come in |
+//! | `listener`, `maintenance`, `hold_keeper`, `http` | `slot_manager` | `Rung`: jobs may have come in, or can be claimed again |
 //! | `listener` | `slot_manager` | `CancelAsked`: running jobs are to be cancelled |
 //! | `http` | `listener` | `JobsCameIn`: tell the others |
 //! | the process | `supervisor` | `Shutdown` |
@@ -32,6 +33,8 @@ mod answer;
 mod attempt_span;
 pub mod backfill;
 pub mod drain;
+pub mod hold_board;
+pub mod hold_keeper;
 pub mod job_types;
 pub mod listener;
 pub mod maintenance;

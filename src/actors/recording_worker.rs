@@ -234,7 +234,8 @@ pub(super) fn log_failure(call_sid: &CallSid, job_type: JobType, attempt: u16, d
             detail = %failure.message,
             "job failed for good"
         ),
-        Disposition::Wait { hold, failure } => tracing::warn!(
+        // The hold itself was said more loudly, once.
+        Disposition::Wait { hold, failure } => tracing::info!(
             marker = "WORKER_JOB_FAILED",
             %call_sid,
             reason = %failure.code,

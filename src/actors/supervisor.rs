@@ -3,6 +3,7 @@
 use super::{
     backfill::{BackfillActor, BackfillDeps},
     drain::DrainTally,
+    hold_keeper::{HoldKeeper, HoldKeeperDeps},
     listener::{Listener, ListenerDeps},
     maintenance::{Maintenance, MaintenanceDeps, released},
     migration::{MigrationActor, MigrationDeps},
@@ -57,6 +58,8 @@ pub struct TreeDeps {
     pub listener: ListenerDeps,
     pub maintenance: MaintenanceDeps,
     pub watcher: WatcherDeps,
+    /// Where this process has workers.
+    pub hold_keeper: Option<HoldKeeperDeps>,
     /// `shutdown.grace_seconds`.
     pub grace: Duration,
 }
@@ -64,7 +67,8 @@ pub struct TreeDeps {
 /// The children in start order; the HTTP server, which stands outside this module, is the last: it stops first, and
 /// with it the intake.
 pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<ChildSpec> {
-    let TreeDeps { migration, backfill, slot_manager, worker, listener, maintenance, watcher, grace } = deps;
+    let TreeDeps { migration, backfill, slot_manager, worker, listener, maintenance, watcher, hold_keeper, grace } =
+        deps;
     let after_workers = (grace / 4).min(AFTER_WORKERS);
     let mut specs = vec![
         ChildSpec::new("migration", addresses.migration.clone(), move |_, child| {
@@ -78,6 +82,11 @@ pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<Chil
     // Before the slot manager, so that it stops after it, and tells of what ended in the drain.
     let make = move |_: &mut _, child| Watcher::new(child, watcher.clone());
     specs.insert(1, ChildSpec::new("watcher", ChildRef::default(), make).behind_gate());
+    if let Some(keeper) = hold_keeper {
+        // Before the slot manager and the workers, so that they begin with what is known.
+        let make = move |_: &mut _, child| HoldKeeper::new(child, keeper.clone());
+        specs.insert(2, ChildSpec::new("hold_keeper", ChildRef::default(), make).behind_gate());
+    }
     if let Some(backfill) = backfill {
         // Before the slot manager, so that it stops after it: a long batch takes nothing from the workers' grace.
         let make = move |_: &mut _, child| BackfillActor::new(child, backfill.clone());

@@ -7,6 +7,7 @@
 
 use crate::domain::{
     failure::{Failure, FailureCode},
+    hold::HoldKey,
     ports::{MediaStream, Storage, StoredFile, Upload},
     text::io_kind,
 };
@@ -209,7 +210,7 @@ fn failure(error: &Error) -> Failure {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => "permission denied".to_owned(),
         other => io_kind(other).map_or_else(|| "the storage failed".to_owned(), |kind| kind.to_string()),
     };
-    Failure::new(FailureCode::StorageError, text)
+    Failure::new(FailureCode::StorageError, text).blame(HoldKey::storage())
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use crate::domain::{
     account::Accounts,
     failure::{Failure, FailureCode},
-    hold::HoldKey,
-    ids::SidForm,
-    media::Form,
-    ports::{Depends, ListedPage, Media, Order, Period, Provider},
-    recording_url::{ProviderBases, sids},
+hold::{HoldKey, HoldKind},
+ids::{SidForm, AccountSid},
+media::Form,
+ports::{Depends, ListedPage, Media, Order, Period, Provider},
+recording_url::{ProviderBases, sids, ProviderBase},
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -15,6 +15,7 @@ use futures_util::{Stream, StreamExt, stream};
 use reqwest::{Client, Response, StatusCode, header, redirect};
 use secrecy::ExposeSecret;
 use std::time::Duration;
+use url::Url;
 
 /// A redirect chain longer than this is refused.
 const MAX_REDIRECTS: usize = 3;
@@ -81,13 +82,17 @@ impl Provider for Twilio {
         if let Some(credentials) = self.config.accounts.credentials(account.as_ref()) {
             request = request.basic_auth(credentials.user, Some(credentials.password.expose_secret()));
         }
-        let response = request.send().await.map_err(transport_failure)?;
-        let response = accepted(response)?;
+        let keys =
+            keys(request.try_clone().and_then(|request| request.build().ok()).map(|request| request.url().clone()));
+        let response = request.send().await.map_err(transport_failure).map_err(|failure| blamed(failure, &keys))?;
+        let response = accepted(response).map_err(|failure| blamed(failure, &keys))?;
         let (http_status, length) = (response.status().as_u16(), response.content_length());
         if length.is_some_and(|length| length > self.config.max_bytes) {
             return Err(too_large(self.config.max_bytes));
         }
-        let chunks = response.bytes_stream().map(|chunk| chunk.map_err(transport_failure));
+        let chunks = response
+            .bytes_stream()
+            .map(move |chunk| chunk.map_err(transport_failure).map_err(|failure| blamed(failure, &keys)));
         let content_type = None;
         let form = Form::Mp3;
         Ok(Media {
@@ -99,8 +104,8 @@ impl Provider for Twilio {
         })
     }
 
-    fn depends(&self, _: &str) -> Depends {
-        Depends { keys: Vec::new() }
+    fn depends(&self, recording_url: &str) -> Depends {
+        Depends { keys: keys(self.config.bases.recording_url(recording_url).ok()) }
     }
 
     async fn list(&self, _: &Period, _: Option<&str>) -> Result<ListedPage, Failure> {
@@ -111,8 +116,47 @@ impl Provider for Twilio {
         Ok(())
     }
 
-    async fn probe(&self, _: &HoldKey) -> Result<(), Failure> {
-        Ok(())
+    async fn probe(&self, key: &HoldKey) -> Result<(), Failure> {
+        let mut url = self.config.bases.url().clone();
+        if key.kind() == HoldKind::Account {
+            url.set_path(&format!("/2010-04-01/Accounts/{}.json", key.subject()));
+        }
+        let mut request = self.client.get(url);
+        if let (Some(account), Some(token)) = (&self.config.account_sid, &self.config.auth_token) {
+            request = request.basic_auth(account, Some(token.expose_secret()));
+        }
+        let status = request.send().await.map_err(transport_failure)?.status();
+        let is_over = match key.kind() {
+            HoldKind::Account => status.is_success(),
+            _ => !status.is_server_error(),
+        };
+        let refused =
+            || Failure::new(FailureCode::HttpStatus, format!("the provider answered {}", status.as_u16()));
+        if is_over { Ok(()) } else { Err(refused()) }
+    }
+}
+
+/// What a request for this URL depends on.
+fn keys(url: Option<Url>) -> Vec<HoldKey> {
+    let Some(url) = url else { return Vec::new() };
+    let account = sids(&url, SidForm::Short).0.map(|account| account.to_string());
+    let of_account = account.iter().flat_map(|account| [HoldKey::account(account), HoldKey::rate(account)]);
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let host = url.host_str().map(|host| HoldKey::host(&format!("{host}{port}")));
+    of_account.chain(host).collect()
+}
+
+/// Whose fault it is, where it is not the recording's.
+fn blamed(failure: Failure, keys: &[HoldKey]) -> Failure {
+    let kind = match (failure.code, failure.http_status) {
+        (FailureCode::Unauthorized, _) => HoldKind::Account,
+        (FailureCode::RateLimited, _) => HoldKind::Rate,
+        (FailureCode::HttpStatus, Some(500..)) | (FailureCode::Network | FailureCode::Timeout, _) => HoldKind::Host,
+        _ => return failure,
+    };
+    match keys.iter().find(|key| key.kind() == kind) {
+        Some(key) => failure.blame(key.clone()),
+        None => failure,
     }
 }
 

@@ -4,7 +4,9 @@ use super::Parts;
 use crate::{
     actors::{
         backfill::BackfillDeps,
-        job_types::{DownloadOnly, JobHandlers},
+        hold_board::HoldBoard,
+        hold_keeper::HoldKeeperDeps,
+        job_types::{DownloadOnly, GuardDeps, Guarded, JobHandler, JobHandlers},
         listener::ListenerDeps,
         maintenance::MaintenanceDeps,
         migration::MigrationDeps,
@@ -28,7 +30,8 @@ use crate::{
         migration::SchemaVersions,
         observation::Observer,
         overview::Pulse,
-        ports::{Clock, Storage, WatchRules},
+ports::{Clock, Storage, WatchRules, Provider},
+recording_url::ProviderBase,
         trace::Tracer,
     },
     http::{FreshAnswers, HttpActor, HttpDeps, Limits, Live, MetricsDesk, Socket, Tokens, WebhookConfig},
@@ -62,8 +65,17 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     let storage: Arc<dyn Storage> = Arc::new(
         ObjectStorage::open(&settings.storage.url, settings.storage.fsync).context("CALLSPOOL_STORAGE_URL")?,
     );
-    let provider = provider(&settings, &io)?;
-    let download = Arc::new(DownloadOnly::new(Arc::new(provider), storage.clone()));
+    let provider: Arc<dyn Provider> = Arc::new(provider(&settings, &io)?);
+    let board = HoldBoard::default();
+    let guard = GuardDeps {
+        holds: store.clone(),
+        board: board.clone(),
+        provider: Arc::clone(&provider),
+        rules: settings.holds.rules.clone(),
+        observer: observer.clone(),
+    };
+    let guarded = |handler| -> Arc<dyn JobHandler> { Arc::new(Guarded::new(handler, guard.clone())) };
+    let download = guarded(Arc::new(DownloadOnly::new(Arc::clone(&provider), storage.clone())));
     let rung: Outbox<Rung> = addresses.slot_manager.outbox();
 
     let deps = TreeDeps {
@@ -88,6 +100,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             identity: identity(&settings, instance),
             limits: slot_limits(&settings),
             obstacle: beat.clone(),
+            holds: board.clone(),
             tally: tally.clone(),
             pulse: pulse.clone(),
             observer: observer.clone(),
@@ -113,6 +126,17 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             rules: watch_rules(&settings),
             pulse,
         },
+        hold_keeper: (workers > 0).then(|| HoldKeeperDeps {
+            holds: store.clone(),
+            board,
+            provider,
+            storage: Arc::clone(&storage),
+            clock: Arc::clone(&clock),
+            rules: settings.holds.rules.clone(),
+            refresh: settings.holds.refresh,
+            slot_manager: rung.clone(),
+            observer: observer.clone(),
+        }),
         maintenance: MaintenanceDeps {
             upkeep: store.clone(),
             clock,
@@ -183,6 +207,7 @@ fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listene
         live: Live::new(store.clone(), io.clone()),
         jobs: store.clone(),
         operations: store.clone(),
+        holds: store.clone(),
         fleet: store.clone(),
         gate: store.clone(),
         recordings: store,

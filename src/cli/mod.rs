@@ -7,6 +7,7 @@ mod demo;
 mod enqueue;
 mod exit;
 mod explain;
+mod holds;
 mod input;
 mod jobs;
 mod manual;
@@ -56,6 +57,9 @@ enum Command {
     /// Slots, weight and pause of businesses
     #[command(subcommand)]
     Businesses(businesses::BusinessesCommand),
+    /// What many jobs wait for together, and its end by hand
+    #[command(subcommand)]
+    Holds(holds::HoldsCommand),
     /// Bring the schema up to date, and look at it
     #[command(subcommand)]
     Migrate(migrate::MigrateCommand),
@@ -105,6 +109,7 @@ fn dispatch(command: Command, settings: Settings, effective: &Effective) -> anyh
         }
         Command::Jobs(command) => with_schema(settings, |session| jobs::jobs(&command, session)),
         Command::Businesses(command) => with_schema(settings, |session| businesses::businesses(&command, session)),
+        Command::Holds(command) => with_schema(settings, |session| holds::holds(&command, session)),
         // The one that needs no database.
         Command::Migrate(migrate::MigrateCommand::New(args)) => migrate::new(&args, &settings),
         Command::Migrate(command) => with_log(settings, |session| migrate::migrate(&command, session)),

@@ -2,6 +2,7 @@
 
 use super::{
     exit::Exit,
+    holds,
     output::{self, Format, or_dash},
     table::{Column, Table},
     times::{age, at, beat},
@@ -17,6 +18,10 @@ pub fn status(format: Format, session: &Session) -> anyhow::Result<Exit> {
         output::json(&status)?;
     } else {
         print_stalls(&status.stalls)?;
+        if !status.holds.is_empty() {
+            holds::print(&status.holds)?;
+            output::line("")?;
+        }
         print(&status)?;
     }
     Ok(Exit::Done)
@@ -42,6 +47,7 @@ const NAME_WIDTH: usize = 10;
 fn print(status: &FleetStatus) -> anyhow::Result<()> {
     let FleetStatus {
         stalls: _,
+        holds: _,
         failing,
         instances,
         slots_in_use,

@@ -145,6 +145,56 @@ pub struct Blame {
     pub lasts: Option<Duration>,
 }
 
+/// When holds begin, and how long they last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HoldRules {
+    /// How far back a host's failures and successes are counted.
+    pub window: Duration,
+    /// So many of them have to be failures, and this share of all (0.0 to 1.0).
+    pub min_failures: u32,
+    pub failure_share: f64,
+    /// Until a host's first probe, and the longest wait between two.
+    pub probe_first: Duration,
+    pub probe_max: Duration,
+    /// Longest wait between two probes of an account, and of the storage.
+    pub account_probe: Duration,
+    pub storage_probe: Duration,
+    /// How long a rate's hold lasts where the provider does not say it; doubles while it repeats.
+    pub rate_wait: Duration,
+}
+
+impl HoldRules {
+    /// A provider's wish is believed within these.
+    const SHORTEST_RATE: Duration = Duration::from_secs(1);
+    const LONGEST_RATE: Duration = Duration::from_hours(1);
+    /// One job's own trouble with an account or the storage holds the others for no longer than this.
+    const FIRST_PROBE: Duration = Duration::from_secs(2);
+
+    /// How long its first wait is: until the first probe, or a rate's end.
+    pub fn first(&self, kind: HoldKind) -> Duration {
+        match kind {
+            HoldKind::Account | HoldKind::Storage => Self::FIRST_PROBE.min(self.longest(kind)),
+            HoldKind::Host => self.probe_first,
+            HoldKind::Rate => self.rate_wait,
+        }
+    }
+
+    /// The longest such wait.
+    pub fn longest(&self, kind: HoldKind) -> Duration {
+        match kind {
+            HoldKind::Account => self.account_probe,
+            HoldKind::Host => self.probe_max,
+            HoldKind::Storage => self.storage_probe,
+            HoldKind::Rate => Self::LONGEST_RATE,
+        }
+    }
+
+    /// For how long a provider is left alone that asked for this.
+    pub fn believed(asked: Duration) -> Duration {
+        asked.clamp(Self::SHORTEST_RATE, Self::LONGEST_RATE)
+    }
+}
+
 /// A hold that stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Hold {
@@ -159,6 +209,44 @@ pub struct Hold {
     pub message: String,
     /// Attempts that met it.
     pub met: i64,
+}
+
+/// A hold as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct HoldView {
+    #[serde(flatten)]
+    pub hold: Hold,
+    /// What `explain` says of a job that waits for it.
+    pub reason: Reason,
+    /// Jobs that are parked for it, counted up to 1,000.
+    pub waiting: i64,
+}
+
+impl HoldView {
+    pub fn new(hold: Hold, waiting: i64) -> Self {
+        Self { reason: hold.kind.reason(), hold, waiting }
+    }
+}
+
+/// Who ended a hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndedBy {
+    /// One that succeeded.
+    Probe,
+    /// Its own `until`.
+    Time,
+    /// By this name.
+    Operator(String),
+}
+
+impl fmt::Display for EndedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Probe => f.write_str("probe"),
+            Self::Time => f.write_str("time"),
+            Self::Operator(name) => write!(f, "operator {name}"),
+        }
+    }
 }
 
 #[cfg(test)]

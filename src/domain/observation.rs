@@ -4,6 +4,7 @@
 use super::{
     explain::Reason,
     failure::FailureCode,
+    hold::HoldKind,
     ids::BusinessId,
     job::{Achieved, Disposition},
     migration::MigrationOutcome,
@@ -29,6 +30,10 @@ pub enum Observation {
     AttemptEnded { end: AttemptEnd, took: Option<Duration> },
     /// The database knows it: the job does not come back.
     JobEnded(JobEnd),
+    /// A hold began in the fleet, by a failure of this process.
+    HoldStarted { kind: HoldKind },
+    /// This process tried whether the cause of a hold is gone.
+    HoldProbed { is_over: bool },
     /// An actor of this group began its life number `generation`.
     ActorStarted { group: &'static str, generation: u64 },
     /// The wait for the migration lock is over, one way or the other.
@@ -90,6 +95,8 @@ pub enum AttemptEnd {
     Interrupted,
     /// By an operator.
     Cancelled,
+    /// It met a hold: it does not count, and its job waits.
+    Held,
     Failed(FailureCode),
 }
 
@@ -100,6 +107,7 @@ impl AttemptEnd {
             Self::Stored => "success",
             Self::Interrupted => "interrupted",
             Self::Cancelled => "cancelled",
+            Self::Held => "held",
             Self::Failed(code) => code.as_str(),
         }
     }
@@ -109,12 +117,13 @@ impl AttemptEnd {
             Self::Stored => "stored",
             Self::Interrupted => "interrupted",
             Self::Cancelled => "cancelled",
+            Self::Held => "held",
             Self::Failed(_) => "failed",
         }
     }
 
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::Stored, Self::Interrupted, Self::Cancelled]
+        [Self::Stored, Self::Interrupted, Self::Cancelled, Self::Held]
             .into_iter()
             .chain(FailureCode::ALL.into_iter().map(Self::Failed))
     }
@@ -126,8 +135,8 @@ impl From<&Disposition> for AttemptEnd {
             Disposition::Achieved(_) => Self::Stored,
             Disposition::HandBack => Self::Interrupted,
             Disposition::Cancelled => Self::Cancelled,
-            Disposition::Wait { failure, .. }
-            | Disposition::NotReady { failure, .. }
+            Disposition::Wait { .. } => Self::Held,
+            Disposition::NotReady { failure, .. }
             | Disposition::Retry { failure, .. }
             | Disposition::Dead { failure } => Self::Failed(failure.code),
         }
@@ -165,6 +174,8 @@ pub struct FleetGauges {
     pub businesses: Vec<BusinessSlots>,
     /// Businesses with ready jobs that were not picked for a while, by the reason that `explain` gives.
     pub stalled: Vec<(Reason, i64)>,
+    /// The holds that stand, each with the jobs that are parked for it, counted up to 1,000.
+    pub holds: Vec<(HoldKind, i64)>,
     /// Age of the ready job that was enqueued first.
     pub oldest_ready: Option<Duration>,
     /// Since the queue was last looked at: how old all of this is.

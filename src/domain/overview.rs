@@ -6,6 +6,7 @@
 use super::{
     business::BusinessView,
     explain::Reason,
+    hold::HoldView,
     ids::BusinessId,
     job::{Achieved, Disposition},
     ports::Backlog,
@@ -31,6 +32,8 @@ pub struct Overview {
     pub at: Option<DateTime<Utc>>,
     /// Why ready jobs are not picked, the longest first. Empty: all goes well.
     pub stalls: Vec<Stall>,
+    /// What many jobs wait for together, the oldest first.
+    pub holds: Vec<HoldView>,
     /// Why jobs fail, the commonest first; at most 5.
     pub failing: Vec<Failing>,
     pub backlog: Backlog,

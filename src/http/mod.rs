@@ -8,7 +8,7 @@
 //! | `operation`, `openapi` | from that table: the router, and `/openapi.json` |
 //! | `server` | the server around it |
 //! | `webhooks`, `signature` | Twilio's callback, and the proof that it is Twilio's |
-//! | `jobs`, `operate`, `businesses`, `fleet` | the API |
+//! | `jobs`, `operate`, `businesses`, `holds`, `fleet` | the API |
 //! | `bulk` | many jobs as JSON lines |
 //! | `recordings` | what is stored of a call, with its media |
 //! | `access`, `limits` | who may use it, and how often |
@@ -32,6 +32,7 @@ mod dashboard;
 mod fleet;
 mod fresh;
 mod health;
+mod holds;
 mod jobs;
 mod limits;
 mod metrics;
@@ -61,8 +62,8 @@ use crate::{
         ids::{AccountSid, SidForm},
         job::{Enqueued, NewJob},
         observation::{Observation, Observer},
-        ports::{FleetView, Gate, JobBook, Operations, RecordingBook, Storage, StoreError, StoreResult},
-        recording_url::ProviderBases,
+ports::{FleetView, Gate, JobBook, Operations, RecordingBook, Storage, StoreError, StoreResult, Holds},
+recording_url::{ProviderBases, ProviderBase},
         trace::{TraceParent, Tracer},
     },
 };
@@ -79,6 +80,7 @@ use url::Url;
 pub struct HttpDeps {
     pub jobs: Arc<dyn JobBook>,
     pub operations: Arc<dyn Operations>,
+    pub holds: Arc<dyn Holds>,
     pub fleet: Arc<dyn FleetView>,
     pub gate: Arc<dyn Gate>,
     pub recordings: Arc<dyn RecordingBook>,

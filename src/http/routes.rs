@@ -6,7 +6,7 @@ use super::{
     access::{Caller, session},
     bulk, businesses,
     dashboard::{events, pages},
-    fleet, health, jobs, metrics, openapi,
+    fleet, health, holds, jobs, metrics, openapi,
     operate::{self, Changed, ChangedMany, Selection},
     operation::{FORM, JSON, JSON_LINES, Operation, delete, get, patch, post},
     recordings, webhooks,
@@ -16,6 +16,7 @@ use crate::domain::{
     business::{BusinessChange, BusinessView},
     enqueue_request::EnqueueRequest,
     explain::Explanation,
+    hold::HoldKey,
     ids::{BusinessId, CallSid, JobId, RecordingSid},
     job::{Enqueued, JobState, JobView},
     overview::Overview,
@@ -65,7 +66,10 @@ fn from_the_provider() -> Vec<Operation> {
 }
 
 fn api() -> Vec<Operation> {
-    [pages(), login(), of_jobs(), of_businesses(), of_recordings(), of_the_fleet()].into_iter().flatten().collect()
+    [pages(), login(), of_jobs(), of_businesses(), of_recordings(), of_holds(), of_the_fleet()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn pages() -> Vec<Operation> {
@@ -219,6 +223,18 @@ fn of_recordings() -> Vec<Operation> {
             .refuses(412)
             .refuses(416)
             .refuses(500),
+    ]
+}
+
+fn of_holds() -> Vec<Operation> {
+    vec![
+        get("/v1/holds", || to(holds::list), "What many jobs wait for together.")
+            .needs(Read)
+            .answers::<holds::Holds>(200, "The oldest first."),
+        post("/v1/holds/{key}/lift", || to(holds::lift), "Ends a hold, and lets its jobs try.")
+            .needs(Operate)
+            .part::<HoldKey>("key", "as the list has it, such as `account:AC…`")
+            .answers::<holds::Lifted>(200, "Whether there was one."),
     ]
 }
 

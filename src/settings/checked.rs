@@ -3,8 +3,8 @@
 use super::{
     kind::{Value, otlp_headers},
     typed::{
-        DatabaseSettings, Environment, HttpSettings, LogFormat, LogSettings, MigrationSettings, Pooler,
-        QueueSettings, Roles, Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings,
+        DatabaseSettings, Environment, HoldSettings, HttpSettings, LogFormat, LogSettings, MigrationSettings,
+        Pooler, QueueSettings, Roles, Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings,
         TelemetrySettings, TwilioSettings, WorkerSettings,
     },
 };
@@ -12,6 +12,7 @@ use crate::domain::{
     access::{ApiToken, MIN_SECRET},
     account::{Account, Accounts, ApiKey},
     faults::Faults,
+    hold::HoldRules,
     ids::{AccountSid, SidForm},
     retry::RetryPolicy,
     trace::Sampling,
@@ -69,6 +70,7 @@ impl Checked {
         self.at_least(faults, "queue.beat_ttl", "queue.beat_interval", 3);
         self.at_least(faults, "queue.poll_max", "queue.poll_min", 1);
         self.at_least(faults, "retry.max", "retry.base", 1);
+        self.at_least(faults, "holds.probe_max", "holds.probe_first", 1);
         self.at_least(faults, "supervision.backoff_max", "supervision.backoff_min", 1);
     }
 
@@ -244,6 +246,7 @@ impl Checked {
                 not_ready_for: self.duration("retry.not_ready_for"),
                 max_attempts: self.int("retry.max_attempts"),
             },
+            holds: self.holds(),
             supervision: SupervisionSettings {
                 backoff_min: self.duration("supervision.backoff_min"),
                 backoff_max: self.duration("supervision.backoff_max"),
@@ -310,6 +313,22 @@ impl Checked {
             watch_interval: self.duration("queue.watch_interval"),
             stalled_after: self.duration("queue.stalled_after"),
             history_interval: self.duration("queue.history_interval"),
+        }
+    }
+
+    fn holds(&self) -> HoldSettings {
+        HoldSettings {
+            rules: HoldRules {
+                window: self.duration("holds.window"),
+                min_failures: self.int("holds.min_failures"),
+                failure_share: self.float("holds.failure_share"),
+                probe_first: self.duration("holds.probe_first"),
+                probe_max: self.duration("holds.probe_max"),
+                account_probe: self.duration("holds.account_probe"),
+                storage_probe: self.duration("holds.storage_probe"),
+                rate_wait: self.duration("holds.rate_wait"),
+            },
+            refresh: self.duration("holds.refresh"),
         }
     }
 

@@ -2,8 +2,14 @@
 
 use super::keys::ENVIRONMENTS;
 use crate::domain::{
-    access::ApiToken, account::Accounts, faults::Faults, ids::SidForm, recording_url::ProviderBases,
-    retry::RetryPolicy, trace::Sampling,
+access::ApiToken,
+account::Accounts,
+faults::Faults,
+ids::{SidForm, AccountSid},
+recording_url::ProviderBases,
+retry::RetryPolicy,
+trace::Sampling,
+hold::HoldRules,
 };
 use secrecy::SecretString;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -80,6 +86,7 @@ pub struct Settings {
     pub queue: QueueSettings,
     pub worker: WorkerSettings,
     pub retry: RetryPolicy,
+    pub holds: HoldSettings,
     pub supervision: SupervisionSettings,
     pub shutdown: ShutdownSettings,
     /// Empty but in tests and the demo.
@@ -221,6 +228,12 @@ pub struct QueueSettings {
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
     pub count: u16,
+}
+
+#[derive(Debug, Clone)]
+pub struct HoldSettings {
+    pub rules: HoldRules,
+    pub refresh: Duration,
 }
 
 #[derive(Debug, Clone)]

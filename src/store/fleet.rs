@@ -38,6 +38,7 @@ impl FleetView for Store {
             let lock_holder = self.lock_holder().await?;
             let mut status = FleetStatus {
                 stalls: Vec::new(),
+                holds: Vec::new(),
                 failing: Vec::new(),
                 instances: Vec::new(),
                 slots_in_use: 0,
@@ -67,6 +68,7 @@ impl FleetView for Store {
         if schema.fits() {
             let overview = self.read_overview(0).await?;
             status.stalls = overview.stalls;
+            status.holds = overview.holds;
             status.failing = overview.failing;
             status.backfills = self.backfill_statuses().await?;
         }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::domain::{
     explain::Reason,
+    hold::HoldKind,
     observation::{BusinessSlots, FleetGauges, FleetMeter, Horizon, PoolUse},
     ports::StoreResult,
 };
@@ -25,6 +26,8 @@ struct MeterRow {
     stall_reasons: Vec<String>,
     stall_businesses: Vec<i64>,
     slots: Json<Vec<SlotsJson>>,
+    hold_kinds: Vec<String>,
+    hold_waiting: Vec<i64>,
     oldest_transaction_ms: Option<i64>,
     oldest_xmin: Option<i32>,
 }
@@ -48,6 +51,10 @@ impl TryFrom<MeterRow> for FleetGauges {
 
     fn try_from(row: MeterRow) -> StoreResult<Self> {
         let reason = |text: String| text.parse::<Reason>().map_err(|_| unknown("reason"));
+        let kind = |text: String| {
+            HoldKind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| unknown("hold kind"))
+        };
+        let holds = row.hold_kinds.into_iter().zip(row.hold_waiting);
         let stalled = row.stall_reasons.into_iter().zip(row.stall_businesses);
         Ok(Self {
             backlog: row.backlog.into(),
@@ -57,6 +64,7 @@ impl TryFrom<MeterRow> for FleetGauges {
             stalled: stalled
                 .map(|(text, businesses)| Ok((reason(text)?, businesses)))
                 .collect::<StoreResult<_>>()?,
+            holds: holds.map(|(text, waiting)| Ok((kind(text)?, waiting))).collect::<StoreResult<_>>()?,
             oldest_ready: row.oldest_ready_ms.map(from_millis),
             watch_age: row.watch_age_ms.map(from_millis),
             horizon: Horizon {

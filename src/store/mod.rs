@@ -12,6 +12,8 @@ mod dispatch;
 mod errors;
 mod fleet;
 mod gate;
+mod hold_rows;
+mod holds;
 mod jobs;
 mod meter;
 mod operate_rows;
@@ -30,7 +32,8 @@ pub use crate::domain::{
     business::{BusinessChange, BusinessFilter, BusinessView},
     enqueue_request::{EnqueueRequest, FieldFault},
     explain::{Detail, Explanation, LiveInstance, Reason, ScheduledWhy, SlotHolder, span},
-    ids::{BusinessId, CallSid, JobId, SidForm},
+ids::{BusinessId, CallSid, JobId, SidForm},
+hold::{Hold, HoldKey, HoldView},
     job::{AttemptView, Enqueued, JobFilter, JobState, JobView, NewJob},
     migration::{
         MigrationFailure, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
@@ -39,8 +42,8 @@ pub use crate::domain::{
     migration_script::application_search_path,
     operate::{BATCH, JobOutcome, Operator, OperatorAction, Outcome},
     overview::{Failing, Overview, PulsePoint, Stall},
-    ports::{Backlog, FleetStatus, FleetView, Gate, JobBook, Operations, StoreError},
-    recording_url::ProviderBases,
+ports::{Backlog, FleetStatus, FleetView, Gate, JobBook, Operations, StoreError, Holds},
+recording_url::{ProviderBases, ProviderBase},
 };
 
 use crate::domain::{ids::InstanceId, ports::StoreResult, retry::RetryPolicy};

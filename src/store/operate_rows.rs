@@ -1,6 +1,9 @@
 //! Rows of what operators ask, see `rows`.
 
-use super::rows::{JobRow, business_id};
+use super::{
+    hold_rows::HoldRow,
+    rows::{JobRow, business_id},
+};
 use crate::domain::{
     business::BusinessView,
     explain::{JobFacts, LeaseFacts, LiveInstance, SlotHolder},
@@ -95,6 +98,7 @@ pub(super) struct ExplainRow {
     in_use: i64,
     failed_at: Option<DateTime<Utc>>,
     cancelled_by: Option<String>,
+    hold: Option<Json<HoldRow>>,
 }
 
 impl ExplainRow {
@@ -118,7 +122,7 @@ impl ExplainRow {
             job: self.job.view(max_attempts)?,
             now: self.now,
             retry_after_ms: self.retry_after_ms,
-            hold: None,
+            hold: self.hold.map(|hold| hold.0.try_into()).transpose()?,
             lease,
             business,
             holders: self.holders.0,

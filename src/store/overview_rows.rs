@@ -1,6 +1,9 @@
 //! Rows of what the watch wrote down, see `rows`.
 
-use super::rows::{BacklogRow, business_id, unknown};
+use super::{
+    hold_rows::HoldViewRow,
+    rows::{BacklogRow, business_id, unknown},
+};
 use crate::domain::{
     business::BusinessView,
     overview::{Failing, Overview, PulsePoint, Stall, StallChange, quantile_ms},
@@ -55,6 +58,7 @@ pub(super) struct OverviewRow {
     live_workers: i32,
     pub(super) busiest: Vec<i64>,
     stalls: Json<Vec<StallRow>>,
+    holds: Json<Vec<HoldViewRow>>,
     failing: Json<Vec<Failing>>,
 }
 
@@ -64,6 +68,7 @@ impl OverviewRow {
         Ok(Overview {
             at: self.watched_at,
             stalls: self.stalls.0.into_iter().map(TryInto::try_into).collect::<StoreResult<_>>()?,
+            holds: self.holds.0.into_iter().map(TryInto::try_into).collect::<StoreResult<_>>()?,
             failing: self.failing.0,
             backlog,
             slots_in_use: backlog.running,

@@ -93,18 +93,35 @@ statements! {
                       (select max(a.ended_at) from {s}.job_attempt a where a.job_id = v.job_id) as failed_at,
                       (select a.operator from {s}.operator_action a
                         where a.job_id = v.job_id and a.action = 'cancel' order by a.action_id desc limit 1)
-                          as cancelled_by
+                          as cancelled_by,
+                      (select to_jsonb(h) from {s}.hold h
+                        where h.hold_key = any (k.keys) and (h.until is null or h.until > now())
+                        order by array_position(k.keys, h.hold_key) limit 1) as hold
                  from {s}.job_view v
                  left join {s}.job_scheduled s on s.job_id = v.job_id
                  left join {s}.job_lease l on l.job_id = v.job_id
                  left join {s}.instance i on i.instance_id = l.instance_id
+                cross join lateral (
+                    select case v.state when 'ready' then (select {s}.hold_keys(j.recording_url) from {s}.job j
+                                                            where j.job_id = v.job_id)
+                                        when 'scheduled' then array[s.hold_key] end as keys) k
                 where v.job_id = $1";
+    holds_standing = "select hold_key, since, until, probe_at, message, met, until is null or until > now() as stands,
+                             coalesce(probe_at <= now(), false) or coalesce(until <= now(), false) as is_due
+                        from {s}.hold";
+    hold_blame = "select * from {s}.blame_hold($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    hold_credit = "select {s}.credit_hosts($1, $2, $3)";
+    hold_tend = "select * from {s}.tend_holds($1, $2, $3)";
+    hold_end = "select * from {s}.end_hold($1, $2)";
+    hold_lift = "select {s}.lift_hold($1, $2)";
+    holds = "select hold_key, since, until, probe_at, message, met, waiting from {s}.hold_now order by since, hold_key";
     watch = "select change, reason, since, businesses, ready, business_id
-               from {s}.watch_queue($1, $2, $3, $4, 2000, $5)";
+               from {s}.watch_work($1, $2, $3, $4, 2000, $5)";
     add_pulse = "select {s}.add_pulse($1, $2, $3, $4, $5)";
     overview = "select now() as now, w.watched_at, w.ready, w.scheduled, w.running, w.done, w.cancelled, w.dead, w.oldest_ready,
                        w.live_instances, w.live_workers, w.busiest,
                        (select coalesce(jsonb_agg(s order by s.since), '[]') from {s}.queue_stall s) as stalls,
+                       (select coalesce(jsonb_agg(h order by h.since), '[]') from {s}.hold_now h) as holds,
                        (select coalesce(jsonb_agg(f), '[]') from (
                            select code, count(*) filter (where retrying) as retrying,
                                   count(*) filter (where not retrying) as dead
@@ -143,6 +160,8 @@ statements! {
                     (select coalesce(jsonb_agg(jsonb_build_object('business_id', b.business_id, 'in_use', b.running,
                                                                   'limit', b.max_slots)), '[]')
                        from {s}.business b where b.business_id = any (w.busiest)) as slots,
+                    array(select kind from {s}.hold_now order by since, hold_key) as hold_kinds,
+                    array(select waiting from {s}.hold_now order by since, hold_key) as hold_waiting,
                     h.oldest_transaction_ms,
                     greatest(h.session_xmin,
                              (select max(greatest(age(xmin), age(catalog_xmin))) from pg_replication_slots),

@@ -141,6 +141,19 @@ pub const ALL: &[Event] = &[
         )
     },
     event("", "QUEUE_MOVES", &["reason", "since"], "ready jobs wait for this reason no more"),
+    event(
+        "✋",
+        "HOLD_STARTED",
+        &["kind", "key", "reason", "until", "probe_at", "detail"],
+        "many jobs wait for one thing from now on: kind is account, rate, host or storage, reason the one that explain \
+         gives, until where it ends by time, probe_at where it is tried; once in the fleet",
+    ),
+    event(
+        "",
+        "HOLD_ENDED",
+        &["kind", "key", "reason", "by", "lasted_ms", "waiting"],
+        "they go on: by is probe, time or operator NAME; once in the fleet",
+    ),
     event("", "DRAIN_STARTED", &[], "the process stops: nothing new is taken in"),
     event(
         "",

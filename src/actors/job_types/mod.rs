@@ -2,8 +2,10 @@
 //! [`JobHandlers::get`].
 
 mod download_only;
+mod guarded;
 
 pub use download_only::DownloadOnly;
+pub use guarded::{GuardDeps, Guarded};
 
 use crate::domain::{
     failure::Failure,

@@ -20,6 +20,7 @@ pub use cancelling::CancelAsked;
 use super::{
     answer::answered,
     drain::DrainTally,
+    hold_board::HoldBoard,
     obstacle::Obstacle,
     recording_worker::{Assign, Ended, RecordingWorker},
     supervision::{ChildContext, ChildRef, Roster, hooks_for_faults},
@@ -59,6 +60,7 @@ pub struct SlotManagerDeps {
     /// Set while no beat reaches the database.
     pub obstacle: Obstacle,
     pub tally: DrainTally,
+    pub holds: HoldBoard,
     /// What is settled here, for the fleet's pulse.
     pub pulse: Pulse,
     pub observer: Arc<dyn Observer>,
@@ -173,11 +175,16 @@ impl SlotManager {
         if std::mem::take(&mut self.audit_due) {
             return self.audit(ctx);
         }
-        let claiming = !self.interrupted && !self.child.shutting_down();
+        // A job that is ready stays so while nothing can be stored: a claim would only park it.
+        let is_full = self.deps.holds.storage_is_held();
+        let claiming = !self.interrupted && !is_full && !self.child.shutting_down();
         let sent: Vec<Finished> = self.finished.drain(..self.finished.len().min(SETTLE_LIMIT)).collect();
         let mut offered: Vec<WorkerLife> =
             if claiming { std::mem::take(&mut self.free).into_iter().collect() } else { Vec::new() };
         if sent.is_empty() && offered.is_empty() {
+            if is_full && !self.free.is_empty() {
+                self.poll_in(self.deps.limits.poll_max, ctx);
+            }
             return self.leave_if_drained(ctx);
         }
         self.phase = Phase::Stepping { again: false };

@@ -5,11 +5,13 @@
 
 mod edges;
 mod gate;
+mod holds;
 mod operators;
 mod queue;
 
 pub use edges::*;
 pub use gate::*;
+pub use holds::*;
 pub use operators::*;
 pub use queue::*;
 

@@ -5,6 +5,7 @@ use crate::domain::{
     backfill::BackfillStatus,
     business::{BusinessChange, BusinessFilter, BusinessView},
     explain::Explanation,
+    hold::HoldView,
     ids::{BusinessId, CallSid, InstanceId, JobId},
     job::{JobState, Priority},
     migration::SchemaVersions,
@@ -101,6 +102,8 @@ pub struct ActorInfo {
 pub struct FleetStatus {
     /// Why ready jobs are not picked; empty: all goes well.
     pub stalls: Vec<Stall>,
+    /// What many jobs wait for together, the oldest first.
+    pub holds: Vec<HoldView>,
     /// Why jobs fail, the commonest first.
     pub failing: Vec<Failing>,
     pub instances: Vec<InstanceStatus>,

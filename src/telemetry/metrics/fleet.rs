@@ -4,6 +4,7 @@
 use super::{Labelled, family, gauge, label, register, seconds, table};
 use crate::domain::{
     explain::Reason,
+    hold::HoldKind,
     job::JobState,
     observation::{FleetGauges, FleetReading},
     ports::Backlog,
@@ -16,7 +17,13 @@ use prometheus_client::{
 /// Series of businesses; whoever has more of them than this sees the busiest.
 const BUSINESSES: usize = 20;
 /// The reasons of `explain` for which nothing may be picked although jobs are ready.
-const STALLS: [Reason; 4] = [Reason::NoLiveWorkers, Reason::SlotsFull, Reason::BusinessPaused, Reason::Runnable];
+const STALLS: [Reason; 5] = [
+    Reason::NoLiveWorkers,
+    Reason::StorageUnavailable,
+    Reason::SlotsFull,
+    Reason::BusinessPaused,
+    Reason::Runnable,
+];
 
 type BusinessGauge = Family<[(&'static str, String); 1], Gauge>;
 
@@ -28,6 +35,7 @@ pub(super) fn registry(reading: &FleetReading) -> Registry {
     register(&mut registry, &table::OLDEST_READY_JOB_AGE, seconds(fleet.oldest_ready.unwrap_or_default()));
     register(&mut registry, &table::QUEUE_WATCH_AGE, seconds(fleet.watch_age.unwrap_or_default()));
     register(&mut registry, &table::QUEUE_STALLED, stalled(&fleet.stalled));
+    holds(&mut registry, &fleet.holds);
     slots(&mut registry, fleet);
     register(&mut registry, &table::INSTANCES, gauge(fleet.instances));
     register(&mut registry, &table::WORKING_INSTANCES, gauge(fleet.workers));
@@ -62,6 +70,19 @@ fn stalled(reasons: &[(Reason, i64)]) -> Labelled<Gauge> {
         stalled.get_or_create(&label(&table::QUEUE_STALLED, reason.as_str())).set(*businesses);
     }
     stalled
+}
+
+/// 0 for what does not stand, as with stalls.
+fn holds(registry: &mut Registry, holds: &[(HoldKind, i64)]) {
+    let (standing, held) = (family::<Gauge>(), family::<Gauge>());
+    for kind in HoldKind::ALL {
+        let of_kind = holds.iter().filter(|(other, _)| *other == kind);
+        let label = label(&table::HOLDS, kind.as_str());
+        standing.get_or_create(&label).set(i64::try_from(of_kind.clone().count()).unwrap_or(i64::MAX));
+        held.get_or_create(&label).set(of_kind.map(|(_, waiting)| waiting).sum());
+    }
+    register(registry, &table::HOLDS, standing);
+    register(registry, &table::JOBS_HELD, held);
 }
 
 fn slots(registry: &mut Registry, fleet: &FleetGauges) {

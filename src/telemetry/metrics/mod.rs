@@ -4,7 +4,10 @@
 mod fleet;
 pub mod table;
 
-use crate::domain::observation::{AttemptEnd, FleetReading, JobEnd, MetricsPage, Observation, Observer, PoolUse};
+use crate::domain::{
+    hold::HoldKind,
+    observation::{AttemptEnd, FleetReading, JobEnd, MetricsPage, Observation, Observer, PoolUse},
+};
 use prometheus_client::{
     encoding::prometheus_text,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -50,6 +53,8 @@ pub struct Metrics {
     claim_batch: Histogram,
     settle_batch: Histogram,
     results_dropped: Counter,
+    holds_started: Labelled<Counter>,
+    hold_probes: Labelled<Counter>,
     restarts: Labelled<Counter>,
     lock_wait: Labelled<Histogram>,
     migrations: Labelled<Counter>,
@@ -71,6 +76,8 @@ impl Metrics {
             claim_batch: Histogram::new(BATCH_BUCKETS),
             settle_batch: Histogram::new(BATCH_BUCKETS),
             results_dropped: Counter::default(),
+            holds_started: family(),
+            hold_probes: family(),
             restarts: family(),
             lock_wait: Family::new_with_constructor(|| Histogram::new(LOCK_WAIT_BUCKETS)),
             migrations: family(),
@@ -90,6 +97,12 @@ impl Metrics {
         }
         for outcome in ["done", "dead", "cancelled"] {
             drop(self.finished.get_or_create(&label(&table::JOBS_FINISHED, outcome)));
+        }
+        for kind in HoldKind::ALL {
+            drop(self.holds_started.get_or_create(&label(&table::HOLDS_STARTED, kind.as_str())));
+        }
+        for outcome in ["over", "not_over"] {
+            drop(self.hold_probes.get_or_create(&label(&table::HOLD_PROBES, outcome)));
         }
         for outcome in ["acquired", "given_up"] {
             drop(self.lock_wait.get_or_create(&label(&table::MIGRATION_LOCK_WAIT, outcome)));
@@ -111,6 +124,8 @@ impl Metrics {
         register(to, &table::CLAIM_BATCH, self.claim_batch.clone());
         register(to, &table::SETTLE_BATCH, self.settle_batch.clone());
         register(to, &table::RESULTS_DROPPED, self.results_dropped.clone());
+        register(to, &table::HOLDS_STARTED, self.holds_started.clone());
+        register(to, &table::HOLD_PROBES, self.hold_probes.clone());
         register(to, &table::ACTOR_RESTARTS, self.restarts.clone());
         register(to, &table::MIGRATION_LOCK_WAIT, self.lock_wait.clone());
         register(to, &table::MIGRATIONS, self.migrations.clone());
@@ -176,6 +191,13 @@ impl Observer for Metrics {
                 }
             }
             Observation::JobEnded(end) => self.job_ended(end),
+            Observation::HoldStarted { kind } => {
+                self.holds_started.get_or_create(&label(&table::HOLDS_STARTED, kind.as_str())).inc();
+            }
+            Observation::HoldProbed { is_over } => {
+                let outcome = if is_over { "over" } else { "not_over" };
+                self.hold_probes.get_or_create(&label(&table::HOLD_PROBES, outcome)).inc();
+            }
             Observation::ActorStarted { group, generation } => {
                 let restarts = self.restarts.get_or_create(&label(&table::ACTOR_RESTARTS, group));
                 if generation > 1 {

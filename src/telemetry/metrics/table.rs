@@ -78,6 +78,10 @@ metrics! {
         "Slots in use, of the fleet's 20 busiest businesses";
     BUSINESS_SLOTS_LIMIT = Fleet Gauge "callspool_business_slots_limit" ["business_id"]
         "Slots that a business may use at one time, of the same businesses";
+    HOLDS = Fleet Gauge "callspool_holds" ["kind"]
+        "Holds that stand: account, rate, host or storage; `callspool holds list` says which";
+    JOBS_HELD = Fleet Gauge "callspool_jobs_held" ["kind"]
+        "Jobs that are parked for a hold, counted up to 1,000 for each";
     INSTANCES = Fleet Gauge "callspool_instances" []
         "Processes of the fleet that live";
     WORKING_INSTANCES = Fleet Gauge "callspool_working_instances" []
@@ -91,9 +95,9 @@ metrics! {
     ATTEMPTS_STARTED = Process Counter "callspool_attempts_started_total" []
         "Attempts that this process's workers began";
     ATTEMPTS = Process Counter "callspool_attempts_total" ["reason"]
-        "Attempts that ended: success, interrupted (by a drain; it does not count), cancelled, or why they failed";
+        "Attempts that ended: success, interrupted (by a drain; it does not count), cancelled, held (it met a hold, and does not count), or why they failed";
     ATTEMPT_DURATION = Process Histogram "callspool_attempt_duration_seconds" ["outcome"]
-        "Time that an attempt took: stored, failed, interrupted or cancelled";
+        "Time that an attempt took: stored, failed, interrupted, cancelled or held";
     JOBS_FINISHED = Process Counter "callspool_jobs_finished_total" ["outcome"]
         "Jobs that this process had and that ended: done, dead or cancelled (those that ran; one that did not run ends without a process)";
     ENQUEUE_TO_FILE = Process Histogram "callspool_enqueue_to_file_seconds" []
@@ -106,6 +110,10 @@ metrics! {
         "Results of attempts that one settlement carried";
     RESULTS_DROPPED = Process Counter "callspool_results_dropped_total" []
         "Results that came after their lease had ended: another worker has the job";
+    HOLDS_STARTED = Process Counter "callspool_holds_started_total" ["kind"]
+        "Holds of the fleet that began by a failure of this process";
+    HOLD_PROBES = Process Counter "callspool_hold_probes_total" ["outcome"]
+        "Tries of this process whether the cause of a hold is gone: over or not_over";
     ACTOR_RESTARTS = Process Counter "callspool_actor_restarts_total" ["actor"]
         "Actors that were made anew after an error, a panic or an end that nobody wanted; a pool counts as one";
     MIGRATION_LOCK_WAIT = Process Histogram "callspool_migration_lock_wait_seconds" ["outcome"]

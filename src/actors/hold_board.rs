@@ -1,0 +1,119 @@
+//! The holds that this process knows of, and what its hosts answered since it last told the fleet.
+//!
+//! The truth is in the database; the keeper copies it here several times a second, so that an attempt can look before it
+//! asks anybody, and a good download costs no question of the database.
+
+use crate::domain::hold::{Hold, HoldKey, HoldKind};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Each clone is the same board.
+#[derive(Debug, Clone, Default)]
+pub struct HoldBoard(Arc<Mutex<Board>>);
+
+#[derive(Debug, Default)]
+struct Board {
+    holds: HashMap<HoldKey, Hold>,
+    /// Counts what was noted here; a copy that was read before that does not have it.
+    noted: u64,
+    /// Good answers, by key.
+    answers: HashMap<HoldKey, u32>,
+}
+
+impl HoldBoard {
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first of these keys whose hold stands.
+    pub fn first<'a>(&self, keys: impl IntoIterator<Item = &'a HoldKey>) -> Option<Hold> {
+        let board = self.board();
+        if board.holds.is_empty() {
+            return None;
+        }
+        keys.into_iter().find_map(|key| board.holds.get(key).cloned())
+    }
+
+    /// No recording can be stored: whatever is claimed would only wait.
+    pub fn storage_is_held(&self) -> bool {
+        self.board().holds.values().any(|hold| hold.kind == HoldKind::Storage)
+    }
+
+    /// A failure of this process met this hold.
+    pub(super) fn note(&self, hold: &Hold) {
+        let mut board = self.board();
+        board.noted += 1;
+        board.holds.insert(hold.key.clone(), hold.clone());
+    }
+
+    /// Before a copy is read: what to give to [`HoldBoard::replace`].
+    pub(super) fn noted(&self) -> u64 {
+        self.board().noted
+    }
+
+    /// The holds as the database has them; `false`: one was noted since, and the copy is older than that.
+    pub(super) fn replace(&self, noted: u64, holds: Vec<Hold>) -> bool {
+        let mut board = self.board();
+        if board.noted != noted {
+            return false;
+        }
+        board.holds = holds.into_iter().map(|hold| (hold.key.clone(), hold)).collect();
+        true
+    }
+
+    /// It answered, and well.
+    pub(super) fn credit(&self, key: &HoldKey) {
+        let mut board = self.board();
+        match board.answers.get_mut(key) {
+            Some(count) => *count = count.saturating_add(1),
+            None => {
+                board.answers.insert(key.clone(), 1);
+            }
+        }
+    }
+
+    /// What was not told yet of one key.
+    pub(super) fn take_answers_of(&self, key: &HoldKey) -> u32 {
+        self.board().answers.remove(key).unwrap_or(0)
+    }
+
+    pub(super) fn take_answers(&self) -> Vec<(HoldKey, u32)> {
+        self.board().answers.drain().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::Utc;
+
+    fn hold(key: HoldKey) -> Hold {
+        let kind = key.kind();
+        Hold { key, kind, since: Utc::now(), until: None, probe_at: None, message: String::new(), met: 1 }
+    }
+
+    #[test]
+    fn a_copy_that_is_older_than_what_was_noted_here_is_not_taken() {
+        let (board, account) = (HoldBoard::default(), HoldKey::account("AC1"));
+        let before = board.noted();
+        board.note(&hold(account.clone()));
+        assert!(!board.replace(before, Vec::new()));
+        assert_eq!(board.first([&HoldKey::storage(), &account]).map(|hold| hold.key), Some(account.clone()));
+        assert!(board.replace(board.noted(), vec![hold(HoldKey::storage())]));
+        assert_eq!(board.first([&account]), None);
+        assert!(board.storage_is_held());
+    }
+
+    #[test]
+    fn answers_are_told_once() {
+        let (board, host) = (HoldBoard::default(), HoldKey::host("h"));
+        board.credit(&host);
+        board.credit(&host);
+        assert_eq!(board.take_answers_of(&host), 2);
+        board.credit(&host);
+        assert_eq!(board.take_answers(), [(host, 1)]);
+        assert_eq!(board.take_answers(), []);
+    }
+}

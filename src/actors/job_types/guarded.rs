@@ -1,0 +1,129 @@
+//! A handler behind the fleet's holds: an attempt that would meet one fails at once and waits, and a failure that is not
+//! its recording's fault is told to the fleet.
+
+use super::JobHandler;
+use crate::{
+    actors::{answer::answered, hold_board::HoldBoard},
+    domain::{
+        failure::{Failure, FailureCode},
+        hold::{Blame, Hold, HoldKey, HoldKind, HoldRules},
+        job::{Achieved, ClaimedJob, JobType},
+        observation::{Observation, Observer},
+        ports::{Blamed, Holds, Met, Provider},
+        trace::Branch,
+    },
+};
+use async_trait::async_trait;
+use chrono::{DateTime, SecondsFormat, Utc};
+use std::sync::Arc;
+
+/// What the guard asks and tells.
+#[derive(Clone)]
+pub struct GuardDeps {
+    pub holds: Arc<dyn Holds>,
+    pub board: HoldBoard,
+    pub provider: Arc<dyn Provider>,
+    pub rules: HoldRules,
+    pub observer: Arc<dyn Observer>,
+}
+
+pub struct Guarded {
+    inner: Arc<dyn JobHandler>,
+    deps: GuardDeps,
+}
+
+impl Guarded {
+    pub fn new(inner: Arc<dyn JobHandler>, deps: GuardDeps) -> Self {
+        Self { inner, deps }
+    }
+
+    /// Whether a hold stands after this failure. Where the database is away nobody knows, and the failure keeps its
+    /// ordinary course.
+    async fn ask(&self, blame: &Blame, job: &ClaimedJob, failure: &Failure) -> Option<Met> {
+        let GuardDeps { holds, board, rules, observer, .. } = &self.deps;
+        let ok = board.take_answers_of(&blame.key);
+        let is_last = job.attempt >= job.max_attempts;
+        let blamed = Blamed { blame, message: &failure.message, job: job.id, is_last, ok };
+        match answered(holds.blame(&blamed, rules)).await {
+            Ok(met) => {
+                let met = met?;
+                board.note(&met.hold);
+                if met.began {
+                    observer.observe(Observation::HoldStarted { kind: met.hold.kind });
+                    say_started(&met.hold);
+                }
+                Some(met)
+            }
+            Err(error) => {
+                tracing::warn!(%error, key = %blame.key, "whether a hold begins could not be asked");
+                None
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl JobHandler for Guarded {
+    async fn run(&self, job: &ClaimedJob, spans: &Branch) -> Result<Achieved, Failure> {
+        // The second step of a `full` job asks nothing of the provider.
+        let fetches = job.job_type == JobType::DownloadOnly || job.stored.is_none();
+        let depends = if fetches { self.deps.provider.depends(&job.recording_url).keys } else { Vec::new() };
+        let storage = HoldKey::storage();
+        if let Some(hold) = self.deps.board.first(depends.iter().chain([&storage])) {
+            return Err(Failure::new(code(hold.kind), &hold.message).held_by(hold.key));
+        }
+        let result = self.inner.run(job, spans).await;
+        if has_answered(&result) {
+            for host in depends.iter().filter(|key| key.kind() == HoldKind::Host) {
+                self.deps.board.credit(host);
+            }
+        }
+        let mut failure = match result {
+            Ok(achieved) => return Ok(achieved),
+            Err(failure) => failure,
+        };
+        if let Some(blame) = failure.blame.clone()
+            && let Some(met) = self.ask(&blame, job, &failure).await
+            && !met.counts
+        {
+            failure = failure.held_by(met.hold.key);
+        }
+        Err(failure)
+    }
+}
+
+/// Whether a host did what hosts do; what it said is another matter: a 404 is an answer.
+fn has_answered(result: &Result<Achieved, Failure>) -> bool {
+    match result {
+        Ok(Achieved::Stored(_) | Achieved::Advanced(_)) => true,
+        Ok(Achieved::Nothing | Achieved::Transcribed(_)) => false,
+        Err(failure) => {
+            let blames_host = failure.blame.as_ref().is_some_and(|blame| blame.key.kind() == HoldKind::Host);
+            failure.http_status.is_some() && !blames_host
+        }
+    }
+}
+
+/// What an attempt that met the hold would have failed with.
+fn code(kind: HoldKind) -> FailureCode {
+    match kind {
+        HoldKind::Account => FailureCode::Unauthorized,
+        HoldKind::Rate => FailureCode::RateLimited,
+        HoldKind::Host => FailureCode::Network,
+        HoldKind::Storage => FailureCode::StorageError,
+    }
+}
+
+fn say_started(hold: &Hold) {
+    let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    tracing::warn!(
+        marker = "HOLD_STARTED",
+        kind = %hold.kind,
+        key = %hold.key,
+        reason = %hold.kind.reason(),
+        until = hold.until.map(time),
+        probe_at = hold.probe_at.map(time),
+        detail = %hold.message,
+        "jobs wait for this"
+    );
+}
