@@ -107,7 +107,7 @@ begin
         on conflict (hold_key, at) do update set ok = t.ok + excluded.ok, failed = t.failed + 1;
         select coalesce(sum(t.ok), 0), coalesce(sum(t.failed), 0) into n_ok, n_failed from hold_tally t
          where t.hold_key = p_hold_key and t.at > right_now - p_window_ms * interval '1 ms';
-        if n_failed < case when p_is_last or is_soon then 1 else p_min_failures end
+        if n_failed < (case when p_is_last or is_soon then 1 else p_min_failures end)
            or n_failed < p_failure_share * (n_ok + n_failed) then
             return;
         end if;

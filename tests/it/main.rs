@@ -44,6 +44,8 @@ mod gate_lock;
 mod gate_protected;
 mod gate_schema;
 mod gate_trouble;
+mod holds;
+mod holds_fleet;
 mod log;
 mod log_markers;
 mod metrics;

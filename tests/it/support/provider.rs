@@ -50,6 +50,8 @@ pub struct Provider {
 
 struct Desk {
     answers: Mutex<HashMap<String, VecDeque<Answer>>>,
+    /// For every path with such a part, the last one that fits.
+    parts: Mutex<Vec<(String, Answer)>>,
     asked: Mutex<Vec<Asked>>,
     gate: Semaphore,
 }
@@ -59,7 +61,12 @@ impl Provider {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let desk = Arc::new(Desk { answers: Mutex::default(), asked: Mutex::default(), gate: Semaphore::new(0) });
+        let desk = Arc::new(Desk {
+            answers: Mutex::default(),
+            parts: Mutex::default(),
+            asked: Mutex::default(),
+            gate: Semaphore::new(0),
+        });
         let data = web::Data::from(Arc::clone(&desk));
         thread::spawn(move || {
             actix_rt::System::new().block_on(async move {
@@ -77,6 +84,15 @@ impl Provider {
     /// What the next requests for recording `RE{number}` get, in order; the last one is repeated.
     pub fn tell(&self, number: u32, answers: impl IntoIterator<Item = Answer>) {
         self.desk.answers.lock().unwrap().insert(format!("RE{number}"), answers.into_iter().collect());
+    }
+
+    /// What every request gets whose path has this part, whatever else was told.
+    pub fn tell_where(&self, part: &str, answer: Answer) {
+        self.desk.parts.lock().unwrap().push((part.to_owned(), answer));
+    }
+
+    pub fn forget_where(&self, part: &str) {
+        self.desk.parts.lock().unwrap().retain(|(other, _)| other != part);
     }
 
     /// Lets `count` held recordings go on.
@@ -118,6 +134,8 @@ async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
     let path = request.uri().to_string();
     desk.asked.lock().unwrap().push(Asked { path: path.clone(), authorization: header.map(ToOwned::to_owned) });
     let name = path.rsplit('/').next().unwrap_or_default().split(['.', '?']).next().unwrap_or_default().to_owned();
+    let parts = desk.parts.lock().unwrap().clone();
+    let of_part = parts.into_iter().rev().find(|(part, _)| path.contains(part.as_str())).map(|(_, answer)| answer);
     let told = desk
         .answers
         .lock()
@@ -125,7 +143,7 @@ async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
         .get_mut(&name)
         .and_then(|answers| if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() });
     let number = name.trim_start_matches("RE").parse().unwrap_or(0);
-    match told.unwrap_or_else(|| Answer::Media(recording(number))) {
+    match of_part.or(told).unwrap_or_else(|| Answer::Media(recording(number))) {
         Answer::Media(bytes) => HttpResponse::Ok().content_type("audio/mpeg").body(bytes),
         Answer::Status(status, headers, body) => {
             let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap());
