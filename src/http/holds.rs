@@ -39,9 +39,8 @@ pub async fn lift(
 ) -> Result<HttpResponse, Problem> {
     let caller = deps.authorize(&request, Scope::Operate)?;
     params::none(&request)?;
-    let key: HoldKey = key.parse().map_err(|error| {
-        Problem::invalid(vec![FieldFault::new("key", format!("key must be a hold's: {error}"))])
-    })?;
+    let key: HoldKey =
+        key.parse().map_err(|error| Problem::invalid(vec![FieldFault::new("key", format!("key: {error}"))]))?;
     let holds = Arc::clone(&deps.holds);
     let lifted = deps.change_on_io(async move {
         let lifted = holds.lift(&key, &Operator::new(&caller.name)).await?;

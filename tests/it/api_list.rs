@@ -101,7 +101,7 @@ async fn what_belongs_to_a_job_that_is_not_there_is_not_there_either() {
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_that_failed_are_listed_with_their_errors() {
     let (database, provider) = (Database::migrated().await, Provider::start());
-    provider.tell(1, [Answer::status(503), Answer::status(503), Answer::status(401)]);
+    provider.tell(1, [Answer::status(503), Answer::status(503), Answer::status(410)]);
     let process = Setup::new(&database).provider(&provider).var("CALLSPOOL__RETRY__MAX_ATTEMPTS", "3").run().await;
     let id = process.enqueue(42, 1).await;
     eventually("its end", async || (process.job(id).await["state"] == "dead").then_some(())).await;

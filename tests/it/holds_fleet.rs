@@ -125,7 +125,7 @@ async fn a_hold_is_listed_and_lifted_by_the_api_and_by_the_command() {
     let again = ask_json(&process, "POST /v1/holds/account:AC1/lift", "", &Value::Null).await;
     assert_eq!((again.status, &again.json()["lifted"]), (200, &false.into()));
     let wrong = ask_json(&process, "POST /v1/holds/moon/lift", "", &Value::Null).await;
-    assert_eq!((wrong.status, wrong.problem().as_str()), (422, "invalid"), "{wrong:?}");
+    assert_eq!((wrong.status, wrong.problem().as_str()), (422, "invalid_field"), "{wrong:?}");
     assert!(wrong.body.contains("account:AC"), "it says what is allowed: {wrong:?}");
     assert_eq!(process.event("HOLD_ENDED").await["by"], "operator loopback");
 

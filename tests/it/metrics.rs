@@ -225,15 +225,15 @@ async fn a_failed_attempt_counts_by_its_reason() {
     let process = Setup::new(&database).provider(&provider).var("CALLSPOOL__RETRY__MAX_ATTEMPTS", "2").run().await;
     provider.tell(1, [Answer::status(500), Answer::Media(recording(1))]);
     provider.tell(2, [Answer::status(410)]);
-    provider.tell(3, [Answer::status(429)]);
+    provider.tell(3, [Answer::status(418)]);
     for number in 1..=3 {
         process.enqueue(42, number).await;
     }
     let ended = |page: &Page| page.sum("callspool_jobs_finished_total") >= 3.0;
     let page = page_with(&process, "three ends", ended).await;
     let attempts = |reason| page.value("callspool_attempts_total", &[("reason", reason)]);
-    let counted = ["success", "http_status", "gone", "rate_limited"].map(attempts);
-    assert_eq!(counted, [1.0, 1.0, 1.0, 2.0]);
+    let counted = ["success", "http_status", "gone", "held"].map(attempts);
+    assert_eq!(counted, [1.0, 3.0, 1.0, 0.0]);
     assert_eq!(page.sum("callspool_attempts_total"), 5.0);
     assert_eq!((done(&page), page.value("callspool_jobs_finished_total", &[("outcome", "dead")])), (1.0, 2.0));
     assert_eq!(page.value("callspool_attempt_duration_seconds_count", &[("outcome", "failed")]), 4.0);

@@ -185,12 +185,12 @@ async fn scheduled(process: &Process, job: i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_credentials_are_wrong() {
     let (database, provider) = (Database::migrated().await, Provider::start());
-    let refused = || Answer::status(401);
-    provider.tell(1, [refused(), refused(), Answer::Media(recording(1))]);
-    let process = fleet(&database, &provider).var("CALLSPOOL__RETRY__MAX_ATTEMPTS", "2").run().await;
+    provider.tell_where("/Accounts/AC1", Answer::status(401));
+    let process = fleet(&database, &provider).run().await;
     process.enqueue(42, 1).await;
-    eventually("the end", || async { (process.job(1).await["state"] == "dead").then_some(()) }).await;
+    scheduled(&process, 1).await;
     follow(process.setup(), "The credentials are wrong", 0).await;
+    provider.forget_where("/Accounts/AC1");
     follow(process.setup(), "The credentials are wrong", 1).await;
     arrives(&database, 1).await;
 }

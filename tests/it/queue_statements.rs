@@ -8,12 +8,13 @@ use crate::{
 use callspool::{
     domain::{
         business::{BusinessChange, BusinessFilter},
+        hold::{Blame, HoldKey, HoldRules},
         ids::JobId,
         job::JobFilter,
         lease::{Holder, WorkerLife},
         operate::{Operator, Outcome},
         overview::PulseCounts,
-        ports::{Dispatch, FleetView, Gate, JobBook, Operations, RecordingBook, Upkeep, Watch},
+        ports::{Blamed, Dispatch, FleetView, Gate, Holds, JobBook, Operations, RecordingBook, Upkeep, Watch},
         recording::RecordingFilter,
     },
     store::Store,
@@ -78,6 +79,7 @@ async fn run_everything(behind_pooler: bool) {
     let filter = RecordingFilter { call_sid: new_job(1, 1).call_sid, business_id: None, recording_sid: None };
     assert!(store.recordings(&filter).await.unwrap().is_empty());
     operate(&store, jobs[1].id).await;
+    hold(&store).await;
     as_the_release_before(&database).await;
     store.deregister(claimer.instance).await.unwrap();
     execute(&database, "select enqueue(business_id => 9, call_sid => 'CA9', recording_url => 'https://h/x')").await;
@@ -111,6 +113,36 @@ async fn operate(store: &Store, dead: JobId) {
     assert!(!store.overview(60).await.unwrap().pulse.is_empty());
 }
 
+/// Begins, probes, ends and lifts holds.
+async fn hold(store: &Store) {
+    let rules = HoldRules {
+        window: Duration::from_mins(1),
+        min_failures: 1,
+        failure_share: 0.5,
+        probe_first: Duration::from_millis(1),
+        probe_max: Duration::from_millis(1),
+        account_probe: Duration::from_millis(1),
+        storage_probe: Duration::from_millis(1),
+        rate_wait: Duration::from_millis(1),
+    };
+    let (host, storage) = (HoldKey::host("h"), HoldKey::storage());
+    store.credit(&[(host.clone(), 1)], &rules).await.unwrap();
+    for key in [&host, &storage] {
+        let blame = Blame { key: key.clone(), lasts: None };
+        let blamed = Blamed { blame: &blame, message: "it failed", job: JobId(1), is_last: false, ok: 0 };
+        assert!(store.blame(&blamed, &rules).await.unwrap().unwrap().began);
+    }
+    let standing = store.standing().await.unwrap().holds;
+    assert_eq!(standing.len(), 2);
+    eventually("the probes", || async { (store.tend(&rules).await.unwrap().probes.len() == 2).then_some(()) })
+        .await;
+    assert!(store.lift(&storage, &Operator::new("somebody")).await.unwrap());
+    let hold = standing.into_iter().find(|hold| hold.key == host).unwrap();
+    assert!(store.end(&hold).await.unwrap().is_some());
+    assert!(store.holds().await.unwrap().is_empty());
+    assert_eq!(store.tend(&rules).await.unwrap().ended.len(), 1);
+}
+
 /// What processes of the release before call while both run side by side.
 async fn as_the_release_before(database: &Database) {
     let mut connection = database.connect().await;
@@ -120,6 +152,10 @@ async fn as_the_release_before(database: &Database) {
                                 '{null}', '{null}')";
     let held: i64 = sqlx::query_scalar(settle).bind(job).bind(lease).fetch_one(&mut connection).await.unwrap();
     assert_eq!(held, lease);
+    sqlx::query("select * from watch_queue(0, 60000, 10000, 3600000, 100, 5)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     sqlx::query(claim).fetch_one(&mut connection).await.unwrap();
     let reaped: i64 = sqlx::query_scalar("select count(*) from reap(10000, 10, 3::smallint)")
         .fetch_one(&mut connection)
