@@ -1,5 +1,6 @@
-//! The edges of the process: the provider over HTTP, object storage, files, the clock, and the embedded PostgreSQL.
+//! The edges of the process: the provider over HTTP, audio, object storage, files, the clock, and the embedded PostgreSQL.
 
+pub mod audio;
 pub mod backfill_folder;
 pub mod clock;
 pub mod embedded_postgres;

@@ -90,10 +90,12 @@ impl Provider for Twilio {
         if length.is_some_and(|length| length > self.config.max_bytes) {
             return Err(too_large(self.config.max_bytes));
         }
+        let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.and_then(|value| value.split(';').next());
+        let content_type = content_type.map(|value| value.trim().to_ascii_lowercase());
         let chunks = response
             .bytes_stream()
             .map(move |chunk| chunk.map_err(transport_failure).map_err(|failure| blamed(failure, &keys)));
-        let content_type = None;
         let form = Form::Mp3;
         Ok(Media {
             http_status,

@@ -4,9 +4,9 @@ use super::Parts;
 use crate::{
     actors::{
         backfill::BackfillDeps,
-        hold_board::HoldBoard,
-        hold_keeper::HoldKeeperDeps,
-        job_types::{DownloadOnly, GuardDeps, Guarded, JobHandler, JobHandlers},
+hold_board::HoldBoard,
+hold_keeper::HoldKeeperDeps,
+job_types::{DownloadOnly, GuardDeps, Guarded, JobHandler, JobHandlers, Wanted},
         listener::ListenerDeps,
         maintenance::MaintenanceDeps,
         migration::MigrationDeps,
@@ -20,12 +20,14 @@ use crate::{
         watcher::WatcherDeps,
     },
     adapters::{
+        audio::AudioWalker,
         backfill_folder::BackfillFolder,
         clock::SystemClock,
         storage::ObjectStorage,
         twilio::{Twilio, TwilioConfig},
     },
     domain::{
+        audio::AudioRules,
         ids::InstanceId,
         migration::SchemaVersions,
         observation::Observer,
@@ -75,7 +77,12 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
         observer: observer.clone(),
     };
     let guarded = |handler| -> Arc<dyn JobHandler> { Arc::new(Guarded::new(handler, guard.clone())) };
-    let download = guarded(Arc::new(DownloadOnly::new(Arc::clone(&provider), storage.clone())));
+    let wanted = Wanted {
+        forms: settings.recordings.forms.clone(),
+        audio: AudioRules { tolerance: settings.audio.duration_tolerance },
+    };
+    let download = DownloadOnly::new(Arc::clone(&provider), storage.clone(), Arc::new(AudioWalker), wanted);
+    let download = guarded(Arc::new(download));
     let rung: Outbox<Rung> = addresses.slot_manager.outbox();
 
     let deps = TreeDeps {

@@ -3,9 +3,26 @@
 use super::{
     kind::{Value, otlp_headers},
     typed::{
-        DatabaseSettings, Environment, HoldSettings, HttpSettings, LogFormat, LogSettings, MigrationSettings,
-        Pooler, QueueSettings, Roles, Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings,
-        TelemetrySettings, TwilioSettings, WorkerSettings,
+DatabaseSettings,
+Environment,
+HoldSettings,
+HttpSettings,
+LogFormat,
+LogSettings,
+MigrationSettings,
+Pooler,
+QueueSettings,
+Roles,
+Rotation,
+Settings,
+ShutdownSettings,
+StorageSettings,
+SupervisionSettings,
+TelemetrySettings,
+TwilioSettings,
+WorkerSettings,
+AudioSettings,
+RecordingSettings,
     },
 };
 use crate::domain::{
@@ -14,6 +31,7 @@ use crate::domain::{
     faults::Faults,
     hold::HoldRules,
     ids::{AccountSid, SidForm},
+    media::Forms,
     retry::RetryPolicy,
     trace::Sampling,
 };
@@ -66,6 +84,9 @@ impl Checked {
             ));
         }
         self.token_rules(faults);
+        if let Some(Err(error)) = self.list("recordings.forms").map(Forms::parse) {
+            faults.push(format!("recordings.forms (from {}): {error}", self.origin("recordings.forms")));
+        }
         self.at_least(faults, "queue.lease", "twilio.attempt_timeout", 1);
         self.at_least(faults, "queue.beat_ttl", "queue.beat_interval", 3);
         self.at_least(faults, "queue.poll_max", "queue.poll_min", 1);
@@ -225,6 +246,11 @@ impl Checked {
                 public_url: self.text("http.public_url").and_then(|url| url.parse().ok()),
             },
             storage: StorageSettings { url: self.string("storage.url"), fsync: self.bool("storage.fsync") },
+            recordings: RecordingSettings {
+                // Whatever is wrong with them was told by the rules.
+                forms: self.list("recordings.forms").and_then(|names| Forms::parse(names).ok()).unwrap_or_default(),
+            },
+            audio: AudioSettings { duration_tolerance: self.duration("audio.duration_tolerance") },
             log: LogSettings {
                 dir: self.string("log.dir").into(),
                 format: if self.string("log.format") == "json" { LogFormat::Json } else { LogFormat::Pretty },

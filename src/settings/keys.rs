@@ -29,6 +29,9 @@ const ANY_PG_INTERVAL: Kind = Kind::PgInterval { min: Duration::from_millis(1), 
 pub(super) const ROLES: &[&str] = &["api", "webhooks", "worker"];
 pub(super) const ENVIRONMENTS: &[&str] = &["development", "test", "staging", "production"];
 
+/// Those of [`crate::domain::media::Form`].
+pub(super) const FORMS: &[&str] = &["mp3", "wav", "mp3-dual", "wav-dual", "original"];
+
 /// As OpenTelemetry calls them.
 pub(super) const SAMPLERS: &[&str] = &[
     "always_on",
@@ -160,6 +163,18 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("storage.url", Some("CALLSPOOL_STORAGE_URL"), Kind::StorageUrl, "where recordings go"),
     key("storage.fsync", None, Kind::Bool, "flush file and folder before a recording counts as stored"),
+    key(
+        "recordings.forms",
+        None,
+        Kind::Some(FORMS),
+        "wanted forms in order, of which the first that the provider has is taken; each once",
+    ),
+    key(
+        "audio.duration_tolerance",
+        None,
+        ms(0, HOUR),
+        "how much shorter than announced a recording may be; a twentieth of the announced duration where that is more",
+    ),
     key("log.dir", Some("CALLSPOOL_LOG_DIR"), Kind::Path, "folder of the rolling files, of its own"),
     key(
         "log.format",

@@ -15,7 +15,7 @@ pub use keys::markdown_table;
 pub use layers::Vars;
 pub use load::{Effective, EffectiveValue, SettingsError};
 pub use typed::{
-    DatabaseSettings, Environment, HttpSettings, LogFormat, LogSettings, MigrationSettings, Pooler, QueueSettings,
-    Role, Roles, Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings, TelemetrySettings,
-    TwilioSettings, WorkerSettings,
+    AudioSettings, DatabaseSettings, Environment, HttpSettings, LogFormat, LogSettings, MigrationSettings, Pooler,
+    QueueSettings, RecordingSettings, Role, Roles, Rotation, Settings, ShutdownSettings, StorageSettings,
+    SupervisionSettings, TelemetrySettings, TwilioSettings, WorkerSettings,
 };

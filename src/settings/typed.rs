@@ -10,6 +10,7 @@ recording_url::ProviderBases,
 retry::RetryPolicy,
 trace::Sampling,
 hold::HoldRules,
+media::Forms,
 };
 use secrecy::SecretString;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -80,6 +81,8 @@ pub struct Settings {
     pub migrations: MigrationSettings,
     pub http: HttpSettings,
     pub storage: StorageSettings,
+    pub recordings: RecordingSettings,
+    pub audio: AudioSettings,
     pub log: LogSettings,
     pub telemetry: TelemetrySettings,
     pub twilio: TwilioSettings,
@@ -160,6 +163,17 @@ pub struct HttpSettings {
 pub struct StorageSettings {
     pub url: String,
     pub fsync: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct RecordingSettings {
+    /// Of a business that has no wish of its own.
+    pub forms: Forms,
+}
+
+#[derive(Debug, Clone)]
+pub struct AudioSettings {
+    pub duration_tolerance: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,13 @@
-//! `download_only`: fetch the recording and store it.
+//! `download_only`: fetch the recording, walk its audio as it passes, and store it.
 
 use super::JobHandler;
 use crate::domain::{
-    audio::{AudioKind, SNIFF_LEN},
+    audio::{AudioKind, AudioRules, NotAudio, SNIFF_LEN, announced_as, millis},
+    details::Details,
     failure::{Failure, FailureCode},
-    job::{Achieved, ClaimedJob, StoredRecording},
-    ports::{Media, MediaStream, Order, Provider, Storage, Upload},
+    job::{Achieved, ClaimedJob, StoredFile, StoredRecording},
+    media::Forms,
+    ports::{AudioProbe, AudioWalk, Media, MediaStream, Order, Provider, Storage, Upload},
     trace::{Branch, Span, SpanKind},
 };
 use async_trait::async_trait;
@@ -15,17 +17,44 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use url::Url;
 
-/// Bytes that are hashed before others get their turn on the runtime.
-const HASH_STEP: usize = 64 * 1024;
+/// Bytes that are hashed and walked before others get their turn on the runtime.
+const STEP: usize = 64 * 1024;
 
 pub struct DownloadOnly {
     provider: Arc<dyn Provider>,
     storage: Arc<dyn Storage>,
+    probe: Arc<dyn AudioProbe>,
+    wanted: Wanted,
+}
+
+/// What is wanted of every recording.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Of a business that has no wish of its own.
+    pub forms: Forms,
+    pub audio: AudioRules,
+}
+
+/// A body that is wholly stored.
+struct Copied {
+    bytes: u64,
+    sha256: [u8; 32],
+    duration_ms: u64,
 }
 
 impl DownloadOnly {
-    pub fn new(provider: Arc<dyn Provider>, storage: Arc<dyn Storage>) -> Self {
-        Self { provider, storage }
+    pub fn new(
+        provider: Arc<dyn Provider>,
+        storage: Arc<dyn Storage>,
+        probe: Arc<dyn AudioProbe>,
+        wanted: Wanted,
+    ) -> Self {
+        Self { provider, storage, probe, wanted }
+    }
+
+    /// Whether the file that an earlier attempt or another job has stored is where it was put, and whole.
+    async fn is_there(&self, stored: &StoredFile) -> Result<bool, Failure> {
+        Ok(self.storage.size(&stored.storage_key).await? == Some(stored.bytes))
     }
 
     /// Its span ends with the body; one that is not read to its end was given up.
@@ -54,16 +83,10 @@ impl DownloadOnly {
         }
     }
 
-    /// Writes the whole body aside and gives it its name. Returns its length and SHA-256.
-    async fn store(
-        &self,
-        key: &str,
-        head: Bytes,
-        stream: &mut MediaStream,
-        announced: Option<u64>,
-    ) -> Result<(u64, [u8; 32]), Failure> {
+    /// Writes the whole body aside, and gives it its name where it is the recording that was announced.
+    async fn store(&self, key: &str, incoming: Incoming, details: &Details) -> Result<Copied, Failure> {
         let mut upload = self.storage.begin(key).await?;
-        match copy(head, stream, upload.as_mut(), announced).await {
+        match incoming.copy(upload.as_mut(), self.wanted.audio, details).await {
             Ok(copied) => {
                 upload.commit().await?;
                 Ok(copied)
@@ -79,34 +102,37 @@ impl DownloadOnly {
 #[async_trait]
 impl JobHandler for DownloadOnly {
     async fn run(&self, job: &ClaimedJob, spans: &Branch) -> Result<Achieved, Failure> {
+        if let Some(stored) = &job.stored
+            && self.is_there(stored).await?
+        {
+            return Ok(Achieved::Nothing);
+        }
         let order = Order {
             recording_url: job.recording_url.clone(),
             call_sid: job.call_sid.clone(),
             recording_sid: job.recording_sid.clone(),
-            forms: job.forms.clone().unwrap_or_default(),
+            forms: job.forms.clone().unwrap_or_else(|| self.wanted.forms.clone()),
             details: job.details.clone(),
         };
-        let Media { length, mut stream, form, .. } = self.fetch(&order, spans).await?;
-        let head = head(&mut stream).await?;
+        let Media { length, content_type, mut stream, form, .. } = self.fetch(&order, spans).await?;
         // Before anything is written: a page or an error in JSON, with status 200, is no recording.
-        let Some(kind) = AudioKind::sniff(&head) else {
-            let text =
-                if head.is_empty() { "the recording is empty" } else { "the content is neither MP3 nor WAV" };
-            return Err(Failure::new(FailureCode::BadAudio, text));
-        };
+        announced_as(content_type.as_deref())?;
+        let head = head(&mut stream).await?;
+        let unknown = if head.is_empty() { NotAudio::Empty } else { NotAudio::Unknown };
+        let kind = AudioKind::sniff(&head).ok_or(unknown)?;
         let storage_key = format!("{}.{}", job.storage_stem(), kind.extension());
         let mut span = spans.begin("store recording", SpanKind::Internal);
-        match self.store(&storage_key, head, &mut stream, length).await {
-            Ok((bytes, sha256)) => {
+        let incoming = Incoming { head, stream, announced: length, walk: self.probe.begin(kind) };
+        match self.store(&storage_key, incoming, &order.details).await {
+            Ok(Copied { bytes, sha256, duration_ms }) => {
                 span.set("callspool.bytes", bytes.cast_signed().into());
                 span.end(Ok(()));
-                let content_type = kind.content_type();
                 Ok(Achieved::Stored(StoredRecording {
                     storage_key,
                     bytes,
                     sha256,
-                    content_type,
-                    duration_ms: None,
+                    content_type: kind.content_type(),
+                    duration_ms: Some(duration_ms),
                     form,
                 }))
             }
@@ -148,30 +174,42 @@ async fn head(stream: &mut MediaStream) -> Result<Bytes, Failure> {
     Ok(head.freeze())
 }
 
-/// Copies the body and checks that it is as long as was announced. Returns its length and SHA-256.
-async fn copy(
+/// A body on its way into the storage.
+struct Incoming {
     head: Bytes,
-    stream: &mut MediaStream,
-    upload: &mut dyn Upload,
+    stream: MediaStream,
     announced: Option<u64>,
-) -> Result<(u64, [u8; 32]), Failure> {
-    let (mut bytes, mut sha256) = (0, Sha256::new());
-    let mut next = Some(Ok(head));
-    while let Some(chunk) = next {
-        let chunk = chunk?;
-        bytes += chunk.len() as u64;
-        for step in chunk.chunks(HASH_STEP) {
-            sha256.update(step);
-            tokio::task::consume_budget().await;
+    walk: Box<dyn AudioWalk>,
+}
+
+impl Incoming {
+    /// Copies the body, and checks that it is as long as was announced, in bytes and in time, and audio all through.
+    async fn copy(
+        mut self,
+        upload: &mut dyn Upload,
+        rules: AudioRules,
+        details: &Details,
+    ) -> Result<Copied, Failure> {
+        let (mut bytes, mut sha256) = (0, Sha256::new());
+        let mut next = Some(Ok(self.head));
+        while let Some(chunk) = next {
+            let chunk = chunk?;
+            bytes += chunk.len() as u64;
+            for step in chunk.chunks(STEP) {
+                sha256.update(step);
+                self.walk.feed(step)?;
+                tokio::task::consume_budget().await;
+            }
+            upload.write(chunk).await?;
+            next = self.stream.next().await;
         }
-        upload.write(chunk).await?;
-        next = stream.next().await;
-    }
-    match announced {
-        Some(announced) if announced != bytes => {
+        if let Some(announced) = self.announced
+            && announced != bytes
+        {
             let text = format!("{bytes} bytes came where {announced} were announced");
-            Err(Failure::new(FailureCode::Truncated, text))
+            return Err(Failure::new(FailureCode::Truncated, text));
         }
-        _ => Ok((bytes, sha256.finalize().into())),
+        let plays = rules.judge(&self.walk.finish()?, details)?;
+        Ok(Copied { bytes, sha256: sha256.finalize().into(), duration_ms: millis(plays) })
     }
 }

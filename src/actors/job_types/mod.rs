@@ -4,7 +4,7 @@
 mod download_only;
 mod guarded;
 
-pub use download_only::DownloadOnly;
+pub use download_only::{DownloadOnly, Wanted};
 pub use guarded::{GuardDeps, Guarded};
 
 use crate::domain::{

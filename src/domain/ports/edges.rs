@@ -1,6 +1,7 @@
 //! The provider, the storage, and time.
 
 use crate::domain::{
+    audio::{AudioKind, NotAudio, Walked},
     details::Details,
     failure::Failure,
     hold::HoldKey,
@@ -135,6 +136,20 @@ pub trait Upload: Send {
     /// file has come under this name since [`Storage::begin`].
     async fn commit(self: Box<Self>) -> Result<(), Failure>;
     async fn abort(self: Box<Self>);
+}
+
+/// Whoever knows how audio is made up.
+pub trait AudioProbe: Send + Sync {
+    /// A walk over one body of this kind.
+    fn begin(&self, kind: AudioKind) -> Box<dyn AudioWalk>;
+}
+
+/// A walk over a body as it passes: it keeps a little of it, whatever its length, and waits for nothing.
+pub trait AudioWalk: Send {
+    /// The next bytes, in order. Fails as soon as it is clear that this is no audio; nothing is asked of it then.
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), NotAudio>;
+    /// The body has ended. A last frame that is cut off is passed over.
+    fn finish(self: Box<Self>) -> Result<Walked, NotAudio>;
 }
 
 /// Time and randomness, so that tests can choose them.
