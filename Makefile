@@ -72,6 +72,12 @@ bench: setup ## Benchmarks: the pure parts, a cold start, lists beside a long ba
 bench-after-setup:
 	cargo bench --locked --bench pure --bench start --bench lists
 
+FUZZ_SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: ## Try what comes from outside with any bytes, FUZZ_SECONDS for each target, or only for TARGET (docs/fuzzing.md)
+	@sh .ci/fuzz.sh $(FUZZ_SECONDS) $(TARGET)
+
 screenshots: setup ## Pictures of the dashboard for the README, of a real fleet
 	@$(MAKE) --no-print-directory screenshots-after-setup
 

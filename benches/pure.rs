@@ -1,5 +1,6 @@
 //! The pure parts that every recording passes: none of them may ever matter beside a round trip.
 
+use callspool::adapters::audio::AudioWalker;
 use callspool::domain::{
     audio::AudioKind,
     enqueue_request::EnqueueRequest,
@@ -9,7 +10,8 @@ use callspool::domain::{
     retry::RetryPolicy,
     text::clean,
 };
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use sha2::{Digest, Sha256};
 use std::{hint::black_box, time::Duration};
 
 fn request(c: &mut Criterion) {
@@ -43,5 +45,27 @@ fn decisions(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, request, decisions);
+/// What the check of the audio costs beside the checksum of the same bytes, a megabyte of each kind.
+fn audio(c: &mut Criterion) {
+    const MEGABYTE: usize = 1 << 20;
+    let mut frame = [0; 104];
+    frame[..4].copy_from_slice(&[0xFF, 0xFB, 0x10, 0xC4]);
+    let mp3 = frame.repeat(MEGABYTE / frame.len());
+    let mut wav =
+        b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\0\0\0\0"
+            .to_vec();
+    wav.resize(MEGABYTE, 1);
+    let mut group = c.benchmark_group("a megabyte");
+    group.throughput(Throughput::Bytes(MEGABYTE as u64));
+    group.bench_function("of MP3 is walked", |b| {
+        b.iter(|| AudioWalker.walk(AudioKind::Mp3, black_box(&mp3)).expect("frames"))
+    });
+    group.bench_function("of WAV is walked", |b| {
+        b.iter(|| AudioWalker.walk(AudioKind::Wav, black_box(&wav)).expect("samples"))
+    });
+    group.bench_function("is hashed", |b| b.iter(|| Sha256::digest(black_box(&mp3))));
+    group.finish();
+}
+
+criterion_group!(benches, request, decisions, audio);
 criterion_main!(benches);

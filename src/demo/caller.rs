@@ -73,7 +73,8 @@ impl Caller {
             ("RecordingSid", recording.recording_sid.to_string()),
             ("RecordingUrl", twilio.recording_url(recording)),
             ("RecordingStatus", "completed".to_owned()),
-            ("RecordingChannels", "1".to_owned()),
+            ("RecordingChannels", recording.channels().to_string()),
+            ("RecordingDuration", recording.seconds().to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value));
         let signature = (self.sign)(&self.credentials.auth_token, &url, &fields);

@@ -4,8 +4,8 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `scenario` | which recordings there are, the same again after a `kill -9` |
-//! | `media` | their bytes: real MP3, made from a number |
-//! | `twilio` | the provider: media that comes late, not yet, too often, wrong or cut |
+//! | `media` | their bytes: real MP3 and WAV, made from a number |
+//! | `twilio` | the provider: media that comes late, not yet, too often, cut, called what it is not, or not at all behind a page |
 //! | `caller` | the provider's webhooks, signed |
 //! | `report` | looks at the files, compares, and draws the closing table |
 

@@ -36,7 +36,7 @@ impl Watch {
 }
 
 fn file(folder: &Path, recording: &Recording) -> PathBuf {
-    folder.join(recording.business_id.to_string()).join(format!("{}.mp3", recording.call_sid))
+    folder.join(recording.business_id.to_string()).join(format!("{}.{}", recording.call_sid, recording.extension()))
 }
 
 /// The closing table, and whether it is a success.

@@ -1,7 +1,7 @@
 //! Which recordings a demo moves. Everything follows from a seed that is written down before the first webhook: after a
 //! `kill -9` the next demo knows what the provider has, goes on, and can check that nothing was lost.
 
-use super::media::mp3;
+use super::media::{mp3, seconds, wav};
 use crate::domain::ids::{BusinessId, CallSid, RecordingSid, SidForm};
 use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
@@ -71,11 +71,40 @@ pub enum Temper {
     Failing,
     /// The connection ends in the middle, once.
     Truncating,
+    /// A page where audio should be, with status 200, once.
+    Paging,
+    /// WAV with this many channels, always, and called MPEG.
+    Mislabelling {
+        channels: u16,
+    },
 }
 
 impl Recording {
     pub fn media(&self) -> Bytes {
-        mp3(self.seed)
+        match self.temper {
+            Temper::Mislabelling { channels } => wav(self.seed, channels),
+            _ => mp3(self.seed),
+        }
+    }
+
+    /// Of a file that is called what it is.
+    pub fn extension(&self) -> &'static str {
+        match self.temper {
+            Temper::Mislabelling { .. } => "wav",
+            _ => "mp3",
+        }
+    }
+
+    pub fn channels(&self) -> u16 {
+        match self.temper {
+            Temper::Mislabelling { channels } => channels,
+            _ => 1,
+        }
+    }
+
+    /// As the provider says it.
+    pub fn seconds(&self) -> u32 {
+        seconds(self.seed)
     }
 }
 
@@ -148,6 +177,9 @@ fn temper(twentieth: u8) -> Temper {
         2 => Temper::RateLimited,
         3 => Temper::Failing,
         4 => Temper::Truncating,
+        5 => Temper::Paging,
+        6 => Temper::Mislabelling { channels: 1 },
+        7 => Temper::Mislabelling { channels: 2 },
         _ => Temper::Calm,
     }
 }
@@ -183,7 +215,9 @@ mod tests {
         assert_eq!(of(1), 80);
         assert!((2..=8).all(|id| of(id) >= 17));
         assert_eq!(recordings.iter().map(|r| &r.call_sid).collect::<HashSet<_>>().len(), 200);
-        assert!(recordings.iter().any(|r| r.temper == Temper::Truncating));
+        for temper in [Temper::Truncating, Temper::Paging, Temper::Mislabelling { channels: 2 }] {
+            assert!(recordings.iter().any(|r| r.temper == temper), "{temper:?}");
+        }
     }
 
     #[test]

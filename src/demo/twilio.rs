@@ -15,11 +15,14 @@ use std::{
     collections::{BTreeMap, HashMap},
     io,
     net::TcpListener,
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
+/// What stands in front of the media on a bad day: not a recording, and a success by its status.
+const PAGE: &str = "<!DOCTYPE html><html><head><title>Maintenance</title></head><body>Back soon.</body></html>";
 /// How long a recording that is not ready yet stays so, from the first request on.
 const NOT_READY_FOR: Duration = Duration::from_millis(800);
 /// A body is sent in this many parts, with pauses between them.
@@ -113,18 +116,46 @@ async fn media(desk: web::Data<Desk>, request: HttpRequest, path: web::Path<(Str
     let Some(recording) = desk.recordings.get(&path.1) else { return HttpResponse::NotFound().finish() };
     let visit = Visit::begin(Arc::clone(&desk), recording);
     let media = recording.media();
-    let answer = match recording.temper {
-        Temper::NotReady if visit.since_first < NOT_READY_FOR => refuse(&visit, StatusCode::NOT_FOUND),
-        Temper::RateLimited if visit.number == 1 => refuse(&visit, StatusCode::TOO_MANY_REQUESTS),
-        Temper::Failing if visit.number == 1 => refuse(&visit, StatusCode::INTERNAL_SERVER_ERROR),
+    let refused = match recording.temper {
+        Temper::NotReady if visit.since_first < NOT_READY_FOR => StatusCode::NOT_FOUND,
+        Temper::RateLimited if visit.number == 1 => StatusCode::TOO_MANY_REQUESTS,
+        Temper::Failing if visit.number == 1 => StatusCode::INTERNAL_SERVER_ERROR,
+        Temper::Paging if visit.number == 1 => {
+            visit.count("page");
+            return HttpResponse::Ok().content_type("text/html; charset=utf-8").body(PAGE);
+        }
         Temper::Truncating if visit.number == 1 => {
             visit.count("truncated");
-            return body(visit, media.len(), media.slice(..media.len() / 2), true);
+            let sent = media.slice(..media.len() / 2);
+            return body(visit, recording, StatusCode::OK, 0..media.len(), sent);
         }
-        _ => return body(visit, media.len(), media, false),
+        _ => return whole_or_rest(visit, recording, &request, media),
     };
-    drop(visit);
-    answer
+    refuse(&visit, refused)
+}
+
+/// Whoever has the first part asks for the rest, and says of which file.
+fn whole_or_rest(visit: Visit, recording: &Recording, request: &HttpRequest, media: Bytes) -> HttpResponse {
+    if let Temper::Mislabelling { .. } = recording.temper {
+        visit.count("WAV called MPEG");
+    }
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let is_same = text(header::IF_RANGE).is_none_or(|tag| tag == etag(recording));
+    let from = text(header::RANGE)
+        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok())
+        .filter(|from| is_same && (1..media.len()).contains(from));
+    let all = media.len();
+    match from {
+        Some(from) => {
+            visit.count("resumed");
+            body(visit, recording, StatusCode::PARTIAL_CONTENT, from..all, media.slice(from..))
+        }
+        None => body(visit, recording, StatusCode::OK, 0..all, media),
+    }
+}
+
+fn etag(recording: &Recording) -> String {
+    format!("\"{}\"", recording.recording_sid)
 }
 
 fn refuse(visit: &Visit, status: StatusCode) -> HttpResponse {
@@ -140,10 +171,23 @@ fn refuse(visit: &Visit, status: StatusCode) -> HttpResponse {
     answer.json(serde_json::json!({ "status": status.as_u16(), "message": "simulated" }))
 }
 
-fn body(visit: Visit, announced: usize, media: Bytes, cut: bool) -> HttpResponse {
-    let mut answer = HttpResponse::Ok();
-    answer.content_type("audio/mpeg").no_chunking(announced as u64);
-    answer.streaming(slowly(visit, media, cut))
+/// Announces a part of the file and sends as much of it as is given; the connection ends where that is less.
+fn body(
+    visit: Visit,
+    recording: &Recording,
+    status: StatusCode,
+    announced: Range<usize>,
+    sent: Bytes,
+) -> HttpResponse {
+    let mut answer = HttpResponse::build(status);
+    answer.content_type("audio/mpeg").no_chunking(announced.len() as u64);
+    answer.insert_header((header::ETAG, etag(recording)));
+    if status == StatusCode::PARTIAL_CONTENT {
+        let Range { start, end } = announced;
+        answer.insert_header((header::CONTENT_RANGE, format!("bytes {start}-{}/{end}", end - 1)));
+    }
+    let cut = sent.len() < announced.len();
+    answer.streaming(slowly(visit, sent, cut))
 }
 
 /// The bytes in parts with pauses; the visit ends when the last part is taken, or the client goes.

@@ -55,6 +55,11 @@ pub use limits::Limits;
 pub use metrics::MetricsDesk;
 pub use openapi::openapi_document;
 pub use signature::sign;
+#[doc(hidden)]
+pub use {
+    bulk::split_lines,
+    webhooks::{ReadForm, read_form},
+};
 
 use crate::{
     actors::{listener::JobsCameIn, supervision::Outbox},

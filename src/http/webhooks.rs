@@ -13,10 +13,12 @@ use super::{
 };
 use crate::domain::{
     enqueue_request::{EnqueueRequest, FieldFault},
-    ids::CallSid,
+    ids::{CallSid, SidForm},
     job::NewJob,
+    recording_url::ProviderBases,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
+use secrecy::SecretString;
 use url::form_urlencoded;
 
 /// The fields of the form that are looked at; Twilio sends more.
@@ -104,7 +106,11 @@ fn told_urls(deps: &HttpDeps, request: &HttpRequest) -> Option<Vec<String>> {
 
 /// No business is guessed (incident 23): the callback's URL names it, or the callback is refused.
 fn wanted(deps: &HttpDeps, request: &HttpRequest, fields: &Fields) -> Result<NewJob, Vec<FieldFault>> {
-    let query: Fields = form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
+    wanted_of(request.query_string(), fields, &deps.provider_bases, deps.sid_form)
+}
+
+fn wanted_of(query: &str, fields: &Fields, base: &ProviderBases, form: SidForm) -> Result<NewJob, Vec<FieldFault>> {
+    let query: Fields = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let business_id = field(&query, "business_id").and_then(|id| id.parse().ok());
     let text = |name| field(fields, name).unwrap_or_default().to_owned();
     let wanted = EnqueueRequest {
@@ -115,7 +121,33 @@ fn wanted(deps: &HttpDeps, request: &HttpRequest, fields: &Fields) -> Result<New
         recording_sid: field(fields, "RecordingSid").map(ToOwned::to_owned),
         ..EnqueueRequest::default()
     };
-    wanted.check(&deps.provider_bases, deps.sid_form)
+    wanted.check(base, form)
+}
+
+/// What came of a form without a request around it.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct ReadForm {
+    pub signed: bool,
+    pub job: Result<NewJob, Vec<FieldFault>>,
+}
+
+/// Reads a form as [`recording`] does, for those who try what it makes of any bytes (`fuzz/`).
+#[doc(hidden)]
+pub fn read_form(
+    token: &SecretString,
+    url: &str,
+    signature: &str,
+    body: &[u8],
+    base: &ProviderBases,
+    form: SidForm,
+) -> ReadForm {
+    let fields: Fields = form_urlencoded::parse(body).into_owned().collect();
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    ReadForm {
+        signed: is_right(token, &[url.to_owned()], &fields, signature),
+        job: wanted_of(query, &fields, base, form),
+    }
 }
 
 fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {

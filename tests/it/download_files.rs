@@ -3,7 +3,7 @@
 use crate::support::{
     Answer, Database, Process, Provider, eventually,
     process::Setup,
-    provider::{mp3, recording},
+    provider::{mp3, recording, wav},
 };
 use bytes::Bytes;
 use serde_json::Value;
@@ -22,12 +22,6 @@ fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
-}
-
-fn wav() -> Bytes {
-    let mut bytes = b"RIFF\x24\x00\x00\x00WAVEfmt ".to_vec();
-    bytes.resize(5_000, 0);
-    bytes.into()
 }
 
 /// Key, length, checksum and type of a stored recording.
@@ -61,7 +55,7 @@ async fn a_stored_recording_has_one_row_that_says_what_the_file_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wav_is_stored_as_what_it_is_whatever_it_is_called() {
     let (database, provider, process) = process_with(|setup| setup).await;
-    provider.tell(1, [Answer::Status(200, vec![("Content-Type", "audio/mpeg".to_owned())], wav())]);
+    provider.tell(1, [Answer::Status(200, vec![("Content-Type", "audio/mpeg".to_owned())], wav(1, 3))]);
     process.enqueue(42, 1).await;
     process.event("WORKER_RELEASE_SLOT").await;
     let (key, _, _, content_type) = row(&database, "CA1").await;

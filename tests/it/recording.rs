@@ -20,13 +20,13 @@ async fn a_recording_goes_from_the_api_to_a_verified_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recording_of_a_few_bytes_is_stored_too() {
+async fn a_recording_of_one_frame_is_stored_too() {
     let (database, provider) = (Database::empty().await, Provider::start());
-    provider.tell(1, [Answer::Media(mp3(1, 8))]);
+    provider.tell(1, [Answer::Media(mp3(1, 104))]);
     let process = Setup::new(&database).provider(&provider).run().await;
     process.enqueue(42, 1).await;
     assert_eq!(process.event("WORKER_RELEASE_SLOT").await["reason"], "success", "{}", process.everything());
-    assert_eq!(std::fs::read(process.file(42, 1)).unwrap(), mp3(1, 8));
+    assert_eq!(std::fs::read(process.file(42, 1)).unwrap(), mp3(1, 104));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use crate::support::{
     Answer, Database, Process, Provider, eventually,
     http::raw,
     process::Setup,
-    provider::{mp3, recording},
+    provider::{mp3, plays_ms, recording, wav},
 };
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -81,12 +81,6 @@ fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(bytes)))
 }
 
-fn wav() -> Bytes {
-    let mut bytes = b"RIFF\x24\x00\x00\x00WAVEfmt ".to_vec();
-    bytes.resize(5_000, 7);
-    bytes.into()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stored_recording_is_described_and_played_byte_for_byte() {
     let (_database, _provider, process) = process().await;
@@ -96,7 +90,7 @@ async fn a_stored_recording_is_described_and_played_byte_for_byte() {
     let stored_at: DateTime<Utc> = shown.json()["stored_at"].as_str().unwrap().parse().unwrap();
     let expected = json!({
         "business_id": 42, "call_sid": "CA1", "recording_sid": "RE1", "job_type": "download_only", "job_id": id,
-        "bytes": 10_000, "sha256": sha256(&recording(1)), "content_type": "audio/mpeg", "duration_ms": null,
+        "bytes": 10_000, "sha256": sha256(&recording(1)), "content_type": "audio/mpeg", "duration_ms": plays_ms(10_000),
         "stored_at": shown.json()["stored_at"], "file": "CA1.mp3", "others": [],
     });
     assert_eq!((shown.status, shown.json()), (200, expected));
@@ -169,11 +163,11 @@ async fn parts_are_sent_and_a_client_that_has_it_gets_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_is_served_as_what_it_is() {
     let (database, provider, process) = process().await;
-    provider.tell(1, [Answer::Status(200, vec![("Content-Type", "audio/mpeg".to_owned())], wav())]);
+    provider.tell(1, [Answer::Status(200, vec![("Content-Type", "audio/mpeg".to_owned())], wav(1, 3))]);
     process.enqueue(42, 1).await;
     process.event("WORKER_RELEASE_SLOT").await;
     let played = media(&process, &[]).await;
-    assert_eq!((played.header("content-type"), &played.bytes), ("audio/wav", &wav()));
+    assert_eq!((played.header("content-type"), &played.bytes), ("audio/wav", &wav(1, 3)));
     assert_eq!(played.header("content-disposition"), "inline; filename=\"CA1.wav\"");
     // A row that somebody else wrote makes no page of it.
     sqlx::query("update recordings set content_type = 'text/html'")

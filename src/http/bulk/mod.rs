@@ -28,7 +28,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use checked::Checked;
 use futures_util::{Stream, stream};
-use lines::Lines;
+use lines::{Line, Lines};
 use serde::Serialize;
 use std::{convert::Infallible, io::Write, sync::Arc, time::Duration};
 use utoipa::ToSchema;
@@ -47,6 +47,24 @@ pub(super) struct Answer {
     line: u32,
     #[serde(flatten)]
     enqueued: Enqueued,
+}
+
+/// A body in lines, `None` for each that is too long: for those who try what becomes of any bytes (`fuzz/`).
+#[doc(hidden)]
+pub async fn split_lines(
+    chunks: Vec<Bytes>,
+    limit: usize,
+    line_limit: usize,
+) -> Result<Vec<Option<Vec<u8>>>, String> {
+    let mut lines = Lines::new(stream::iter(chunks.into_iter().map(Ok)), limit, line_limit);
+    let mut split = Vec::new();
+    while let Some(line) = lines.next().await.map_err(|refused| refused.to_string())? {
+        split.push(match line {
+            Line::Whole(text) => Some(text.to_vec()),
+            Line::TooLong => None,
+        });
+    }
+    Ok(split)
 }
 
 pub async fn enqueue(

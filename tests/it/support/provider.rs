@@ -116,11 +116,35 @@ impl Provider {
     }
 }
 
-/// A frame header and silence, `length` bytes of it; `seed` makes it this recording's own.
+/// Bytes and microseconds of one frame: MPEG-1 layer III, 32 kbit/s, 44.1 kHz, one channel.
+const FRAME: usize = 104;
+const FRAME_MICROS: u64 = 26_122;
+
+/// Frames of silence, `length` bytes of them, the last perhaps cut; `seed` makes it this recording's own.
 pub fn mp3(seed: u32, length: usize) -> Bytes {
-    let mut bytes = vec![0xFF, 0xFB, 0x10, 0xC4];
-    bytes.extend(seed.to_be_bytes());
-    bytes.resize(length, 0);
+    let mut frame = [0; FRAME];
+    frame[..4].copy_from_slice(&[0xFF, 0xFB, 0x10, 0xC4]);
+    let mut bytes = frame.repeat(length.div_ceil(FRAME));
+    // Where the first frame has its side information: nobody decodes it.
+    bytes[4..8].copy_from_slice(&seed.to_be_bytes());
+    bytes.truncate(length);
+    bytes.into()
+}
+
+/// How long [`mp3`] plays.
+pub fn plays_ms(length: usize) -> u64 {
+    (length / FRAME) as u64 * FRAME_MICROS / 1_000
+}
+
+/// Telephone WAV: 16 bits, 8 kHz, so many channels and seconds.
+pub fn wav(channels: u16, seconds: u32) -> Bytes {
+    let data = seconds * 16_000 * u32::from(channels);
+    let mut bytes = [b"RIFF".as_slice(), &(data + 36).to_le_bytes(), b"WAVEfmt ", &16_u32.to_le_bytes()].concat();
+    bytes.extend([1, channels].map(u16::to_le_bytes).concat());
+    bytes.extend([8_000, 16_000 * u32::from(channels)].map(u32::to_le_bytes).concat());
+    bytes.extend([2 * channels, 16].map(u16::to_le_bytes).concat());
+    bytes.extend([b"data".as_slice(), &data.to_le_bytes()].concat());
+    bytes.resize(44 + data as usize, 7);
     bytes.into()
 }
 

@@ -1,0 +1,66 @@
+//! What the fuzz targets try (`make fuzz`) is tried with every kept input each time: see docs/fuzzing.md.
+
+use std::{fs, path::Path};
+
+#[path = "../../fuzz/bodies/audio.rs"]
+mod audio;
+#[path = "../../fuzz/bodies/json_lines.rs"]
+mod json_lines;
+#[path = "../../fuzz/bodies/names.rs"]
+mod names;
+#[path = "../../fuzz/bodies/url_policy.rs"]
+mod url_policy;
+#[path = "../../fuzz/bodies/webhook_form.rs"]
+mod webhook_form;
+
+const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
+
+/// Runs a target's body over its corpus.
+fn keeps(target: &str, body: fn(&[u8])) {
+    let folder = Path::new(FUZZ).join("corpus").join(target);
+    let mut inputs: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    inputs.sort();
+    assert!(inputs.len() >= 5, "{target} has {} inputs", inputs.len());
+    for input in inputs {
+        let data = fs::read(&input).unwrap();
+        // The name of what fails stands in the test's output.
+        println!("{}", input.display());
+        body(&data);
+    }
+}
+
+#[test]
+fn audio_of_any_bytes_is_walked_to_its_end() {
+    keeps("audio", audio::run);
+}
+
+#[test]
+fn json_lines_of_any_bytes_are_jobs_or_faults() {
+    keeps("json_lines", json_lines::run);
+}
+
+#[test]
+fn names_of_any_bytes_are_written_as_they_were_read() {
+    keeps("names", names::run);
+}
+
+#[test]
+fn urls_of_any_bytes_belong_to_the_base_or_are_refused() {
+    keeps("url_policy", url_policy::run);
+}
+
+#[test]
+fn webhook_forms_of_any_bytes_are_jobs_or_faults() {
+    keeps("webhook_form", webhook_form::run);
+}
+
+#[test]
+fn every_target_runs_here_and_is_named_in_its_page() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/fuzzing.md")).unwrap();
+    let tests = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/fuzz_corpora.rs")).unwrap();
+    for entry in fs::read_dir(Path::new(FUZZ).join("fuzz_targets")).unwrap() {
+        let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
+        assert!(page.contains(&format!("`{name}`")), "docs/fuzzing.md says nothing of {name}");
+        assert!(tests.contains(&format!("keeps(\"{name}\"")), "the corpus of {name} does not run");
+    }
+}
