@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use callspool::{
-    domain::{enqueue_request::EnqueueRequest, ids::SidForm, recording_url::ProviderBase},
+    domain::{enqueue_request::EnqueueRequest, ids::SidForm, recording_url::ProviderBases},
     http::split_lines,
 };
 
@@ -12,7 +12,7 @@ const LINE_LIMIT: usize = 512;
 /// The first byte says in which pieces the rest comes.
 pub fn run(data: &[u8]) {
     let Some((pieces, body)) = data.split_first() else { return };
-    let base = ProviderBase::new("https://api.twilio.com".parse().expect("a constant"));
+    let base = ProviderBases::new("https://api.twilio.com".parse().expect("a constant"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a timer");
     let whole = vec![Bytes::copy_from_slice(body)];
     let in_pieces = body.chunks(usize::from(*pieces) + 1).map(Bytes::copy_from_slice).collect();
@@ -27,7 +27,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn job(line: &[u8], base: &ProviderBase) {
+fn job(line: &[u8], base: &ProviderBases) {
     for form in [SidForm::Strict, SidForm::Short] {
         match EnqueueRequest::job_from_json(line, base, form) {
             Ok(job) => {

@@ -3,7 +3,7 @@
 
 use callspool::domain::{
     ids::SidForm,
-    recording_url::{MAX_LEN, ProviderBase, sids},
+    recording_url::{MAX_LEN, ProviderBases, sids},
 };
 use url::Url;
 
@@ -17,7 +17,7 @@ const BASES: [&str; 4] = [
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     for base in BASES {
-        let base = ProviderBase::new(base.parse().expect("a constant"));
+        let base = ProviderBases::new(base.parse().expect("a constant"));
         let Ok(url) = base.recording_url(text) else { continue };
         assert!(base.owns(&url), "{url}");
         assert_eq!((url.scheme(), url.host()), (base.url().scheme(), base.url().host()));

@@ -2,7 +2,7 @@
 //! rules, or is told what is wrong with it.
 
 use callspool::{
-    domain::{ids::SidForm, recording_url::ProviderBase},
+    domain::{ids::SidForm, recording_url::ProviderBases},
     http::{read_form, sign},
 };
 use secrecy::SecretString;
@@ -14,7 +14,7 @@ pub fn run(data: &[u8]) {
     let mut parts = data.splitn(3, |byte| *byte == b'\n');
     let [Some(query), Some(signature), Some(form)] = [parts.next(), parts.next(), parts.next()] else { return };
     let (Ok(query), Ok(signature)) = (std::str::from_utf8(query), std::str::from_utf8(signature)) else { return };
-    let base = ProviderBase::new("https://api.twilio.com".parse().expect("a constant"));
+    let base = ProviderBases::new("https://api.twilio.com".parse().expect("a constant"));
     let token = SecretString::from("the token of the tests");
     let url = format!("{ENDPOINT}?{query}");
     let fields: Vec<(String, String)> = url::form_urlencoded::parse(form).into_owned().collect();

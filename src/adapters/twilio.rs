@@ -3,11 +3,11 @@
 use crate::domain::{
     account::Accounts,
     failure::{Failure, FailureCode},
-hold::{HoldKey, HoldKind},
-ids::{SidForm, AccountSid},
-media::Form,
-ports::{Depends, ListedPage, Media, Order, Period, Provider},
-recording_url::{ProviderBases, sids, ProviderBase},
+    hold::{HoldKey, HoldKind},
+    ids::SidForm,
+    media::Form,
+    ports::{Depends, ListedPage, Media, Order, Period, Provider},
+    recording_url::{ProviderBases, sids},
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

@@ -67,8 +67,8 @@ use crate::{
         ids::{AccountSid, SidForm},
         job::{Enqueued, NewJob},
         observation::{Observation, Observer},
-ports::{FleetView, Gate, JobBook, Operations, RecordingBook, Storage, StoreError, StoreResult, Holds},
-recording_url::{ProviderBases, ProviderBase},
+        ports::{FleetView, Gate, Holds, JobBook, Operations, RecordingBook, Storage, StoreError, StoreResult},
+        recording_url::ProviderBases,
         trace::{TraceParent, Tracer},
     },
 };

@@ -2,15 +2,15 @@
 
 use super::keys::ENVIRONMENTS;
 use crate::domain::{
-access::ApiToken,
-account::Accounts,
-faults::Faults,
-ids::{SidForm, AccountSid},
-recording_url::ProviderBases,
-retry::RetryPolicy,
-trace::Sampling,
-hold::HoldRules,
-media::Forms,
+    access::ApiToken,
+    account::Accounts,
+    faults::Faults,
+    hold::HoldRules,
+    ids::SidForm,
+    media::Forms,
+    recording_url::ProviderBases,
+    retry::RetryPolicy,
+    trace::Sampling,
 };
 use secrecy::SecretString;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};

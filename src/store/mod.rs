@@ -32,8 +32,8 @@ pub use crate::domain::{
     business::{BusinessChange, BusinessFilter, BusinessView},
     enqueue_request::{EnqueueRequest, FieldFault},
     explain::{Detail, Explanation, LiveInstance, Reason, ScheduledWhy, SlotHolder, span},
-ids::{BusinessId, CallSid, JobId, SidForm},
-hold::{Hold, HoldKey, HoldView},
+    hold::{Hold, HoldKey, HoldView},
+    ids::{BusinessId, CallSid, JobId, SidForm},
     job::{AttemptView, Enqueued, JobFilter, JobState, JobView, NewJob},
     migration::{
         MigrationFailure, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
@@ -42,8 +42,8 @@ hold::{Hold, HoldKey, HoldView},
     migration_script::application_search_path,
     operate::{BATCH, JobOutcome, Operator, OperatorAction, Outcome},
     overview::{Failing, Overview, PulsePoint, Stall},
-ports::{Backlog, FleetStatus, FleetView, Gate, JobBook, Operations, StoreError, Holds},
-recording_url::{ProviderBases, ProviderBase},
+    ports::{Backlog, FleetStatus, FleetView, Gate, Holds, JobBook, Operations, StoreError},
+    recording_url::{ProviderBase, ProviderBases},
 };
 
 use crate::domain::{ids::InstanceId, ports::StoreResult, retry::RetryPolicy};
