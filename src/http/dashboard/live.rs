@@ -208,6 +208,7 @@ mod tests {
                 at: None,
                 stalls: Vec::new(),
                 failing: Vec::new(),
+                holds: Vec::new(),
                 backlog: Backlog::default(),
                 slots_in_use: 0,
                 oldest_ready: None,
