@@ -1,79 +1,17 @@
 //! The provider's answers, as the adapter for Twilio reads them: over real HTTP, without a process around it.
 
 use crate::support::{
-    Answer, PATIENCE, Provider,
-    process::{ACCOUNT_SID, AUTH_TOKEN},
+    Answer, Provider,
     provider::recording,
+    twilio::{MAX_BYTES, Setup, failure, fetch},
 };
 use bytes::Bytes;
-use callspool::{
-    adapters::twilio::{Twilio, TwilioConfig},
-    domain::{
-        account::{Account, Accounts},
-        details::Details,
-        failure::{Failure, FailureCode},
-        ids::{AccountSid, CallSid, SidForm},
-        media::Forms,
-        ports::{Order, Provider as _},
-        recording_url::ProviderBases,
-    },
-};
-use futures_util::TryStreamExt;
-use secrecy::SecretString;
+use callspool::domain::failure::{Failure, FailureCode};
 use std::{net::TcpListener, time::Duration};
 
-const MAX_BYTES: u64 = 20_000;
-
-fn twilio(base: &str, read_timeout: Duration) -> Twilio {
-    Twilio::new(TwilioConfig {
-        bases: ProviderBases::new(base.parse().unwrap()),
-        accounts: Accounts::new(Some(account(ACCOUNT_SID, AUTH_TOKEN)), []),
-        sid_form: SidForm::Short,
-        connect_timeout: Duration::from_secs(5),
-        read_timeout,
-        max_bytes: MAX_BYTES,
-        min_bytes_per_second: 0,
-        throughput_window: Duration::from_secs(30),
-        resumes: 3,
-    })
-    .unwrap()
-}
-
-fn account(sid: &str, token: &str) -> Account {
-    Account {
-        sid: AccountSid::parse(sid, SidForm::Short).unwrap(),
-        business_id: None,
-        api_base: None,
-        auth_tokens: vec![SecretString::from(token)],
-        api_key: None,
-    }
-}
-
-fn order(recording_url: String) -> Order {
-    Order {
-        recording_url,
-        call_sid: CallSid::parse("CA1", SidForm::Short).unwrap(),
-        recording_sid: None,
-        forms: Forms::default(),
-        details: Details::default(),
-    }
-}
-
-/// Everything of recording `RE{number}`.
-async fn fetch(base: &str, number: u32) -> Result<Bytes, Failure> {
-    fetch_within(PATIENCE, base, number).await
-}
-
-/// The same, from a provider that may be silent for this long.
+/// From a provider that may be silent for this long.
 async fn fetch_within(silence: Duration, base: &str, number: u32) -> Result<Bytes, Failure> {
-    let media =
-        twilio(base, silence).fetch(&order(format!("/2010-04-01/Accounts/AC1/Recordings/RE{number}"))).await?;
-    let chunks: Vec<Bytes> = media.stream.try_collect().await?;
-    Ok(chunks.concat().into())
-}
-
-async fn failure(provider: &Provider, number: u32) -> Failure {
-    fetch(provider.base(), number).await.unwrap_err()
+    Setup::new(base).config(|config| config.read_timeout = silence).fetch(number).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,7 +133,6 @@ async fn a_recording_that_is_too_large_is_refused_announced_or_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_url_of_another_host_is_never_asked() {
     let (provider, elsewhere) = (Provider::start(), Provider::start());
-    let refused =
-        twilio(provider.base(), PATIENCE).fetch(&order(format!("{}/RE1", elsewhere.base()))).await.unwrap_err();
+    let refused = Setup::new(provider.base()).fetch_at(&format!("{}/RE1", elsewhere.base())).await.unwrap_err();
     assert_eq!((refused.code, elsewhere.asked().len()), (FailureCode::UrlRefused, 0));
 }

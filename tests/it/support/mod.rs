@@ -9,6 +9,7 @@ pub mod postgres;
 pub mod process;
 pub mod provider;
 pub mod terminal;
+pub mod twilio;
 pub mod way;
 
 pub use postgres::Database;

@@ -4,7 +4,11 @@ use super::{
     eventually,
     process::{ACCOUNT_SID, AUTH_TOKEN},
 };
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, http::StatusCode, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer,
+    http::{StatusCode, header::HeaderValue},
+    web,
+};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use std::{
@@ -12,6 +16,7 @@ use std::{
     net::TcpListener,
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 use tokio::sync::Semaphore;
 
@@ -26,6 +31,12 @@ pub enum Answer {
     Held(Bytes),
     /// The length of all and the bytes of a part; then the connection ends.
     Cut(Bytes, usize),
+    /// The same, with headers that say which version it is.
+    CutOf(Vec<(&'static str, String)>, Bytes, usize),
+    /// A byte, a pause, a byte, and so on.
+    Drip(Bytes, Duration),
+    /// The body, with another length announced than it has.
+    Lying(u64, Bytes),
     /// No length announced.
     Chunked(Vec<Bytes>),
 }
@@ -39,8 +50,11 @@ impl Answer {
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    pub method: String,
     pub path: String,
     pub authorization: Option<String>,
+    /// All of them, by their lower-case names.
+    pub headers: HashMap<String, String>,
 }
 
 pub struct Provider {
@@ -95,13 +109,37 @@ impl Provider {
         self.desk.parts.lock().unwrap().retain(|(other, _)| other != part);
     }
 
+    /// What the next requests for exactly this path and query get, whatever [`Self::tell`] said; the last one is
+    /// repeated. A resource that nobody told of, `….json`, is answered with 404.
+    pub fn tell_at(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
+        self.desk.answers.lock().unwrap().insert(path.to_owned(), answers.into_iter().collect());
+    }
+
+    /// The same for a resource.
+    pub fn tell_json(&self, path: &str, resource: &serde_json::Value) {
+        let json = vec![("Content-Type", "application/json".to_owned())];
+        self.tell_at(path, [Answer::Status(200, json, resource.to_string().into())]);
+    }
+
     /// Lets `count` held recordings go on.
     pub fn release(&self, count: usize) {
         self.desk.gate.add_permits(count);
     }
 
+    /// Requests for media.
     pub fn asked(&self) -> Vec<Asked> {
+        let is_media = |asked: &Asked| !asked.path.split('?').next().unwrap_or_default().ends_with(".json");
+        self.asked_all().into_iter().filter(is_media).collect()
+    }
+
+    /// Every request.
+    pub fn asked_all(&self) -> Vec<Asked> {
         self.desk.asked.lock().unwrap().clone()
+    }
+
+    /// The paths of every request.
+    pub fn paths(&self) -> Vec<String> {
+        self.asked_all().into_iter().map(|asked| asked.path).collect()
     }
 
     /// Waits until `count` requests came.
@@ -154,18 +192,28 @@ pub fn recording(number: u32) -> Bytes {
 }
 
 async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
-    let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+    let text = |value: &HeaderValue| value.to_str().ok().map(ToOwned::to_owned);
+    let headers = request.headers().iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?)));
+    let headers: HashMap<String, String> = headers.collect();
     let path = request.uri().to_string();
-    desk.asked.lock().unwrap().push(Asked { path: path.clone(), authorization: header.map(ToOwned::to_owned) });
-    let name = path.rsplit('/').next().unwrap_or_default().split(['.', '?']).next().unwrap_or_default().to_owned();
+    desk.asked.lock().unwrap().push(Asked {
+        method: request.method().to_string(),
+        path: path.clone(),
+        authorization: headers.get("authorization").cloned(),
+        headers,
+    });
+    let last = path.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    let name = last.split('.').next().unwrap_or_default().to_owned();
+    let is_resource = last.ends_with(".json");
+    let told = {
+        let mut answers = desk.answers.lock().unwrap();
+        let key = if answers.contains_key(&path) || is_resource { &path } else { &name };
+        let told = answers.get_mut(key);
+        told.and_then(|told| if told.len() > 1 { told.pop_front() } else { told.front().cloned() })
+    };
+    let told = told.or_else(|| is_resource.then(|| Answer::status(404)));
     let parts = desk.parts.lock().unwrap().clone();
     let of_part = parts.into_iter().rev().find(|(part, _)| path.contains(part.as_str())).map(|(_, answer)| answer);
-    let told = desk
-        .answers
-        .lock()
-        .unwrap()
-        .get_mut(&name)
-        .and_then(|answers| if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() });
     let number = name.trim_start_matches("RE").parse().unwrap_or(0);
     match of_part.or(told).unwrap_or_else(|| Answer::Media(recording(number))) {
         Answer::Media(bytes) => HttpResponse::Ok().content_type("audio/mpeg").body(bytes),
@@ -186,18 +234,38 @@ async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
             let body = stream::once(async { Ok(first) }).chain(rest);
             HttpResponse::Ok().content_type("audio/mpeg").no_chunking(bytes.len() as u64).streaming(Box::pin(body))
         }
-        Answer::Cut(bytes, sent) => {
-            let part = bytes.slice(..sent);
-            let cut = stream::once(async {
-                // The server sends what it has whenever the body makes it wait.
-                tokio::task::yield_now().await;
-                Err(std::io::Error::other("cut"))
+        Answer::Cut(bytes, sent) => cut(Vec::new(), &bytes, sent),
+        Answer::CutOf(headers, bytes, sent) => cut(headers, &bytes, sent),
+        Answer::Drip(bytes, pause) => {
+            let length = bytes.len() as u64;
+            let drops = stream::unfold((bytes, tokio::time::interval(pause)), |(mut bytes, mut pace)| async {
+                pace.tick().await;
+                let drop = (!bytes.is_empty()).then(|| bytes.split_to(1))?;
+                Some((Ok::<_, std::io::Error>(drop), (bytes, pace)))
             });
-            let body = stream::once(async { Ok(part) }).chain(cut);
-            HttpResponse::Ok().content_type("audio/mpeg").no_chunking(bytes.len() as u64).streaming(Box::pin(body))
+            HttpResponse::Ok().content_type("audio/mpeg").no_chunking(length).streaming(Box::pin(drops))
+        }
+        Answer::Lying(length, bytes) => {
+            let body = stream::once(async { Ok::<_, std::io::Error>(bytes) });
+            HttpResponse::Ok().content_type("audio/mpeg").no_chunking(length).streaming(Box::pin(body))
         }
         Answer::Chunked(parts) => {
             HttpResponse::Ok().streaming(stream::iter(parts.into_iter().map(Ok::<_, std::io::Error>)))
         }
     }
+}
+
+fn cut(headers: Vec<(&'static str, String)>, bytes: &Bytes, sent: usize) -> HttpResponse {
+    let part = bytes.slice(..sent);
+    let cut = stream::once(async {
+        // The server sends what it has whenever the body makes it wait.
+        tokio::task::yield_now().await;
+        Err(std::io::Error::other("cut"))
+    });
+    let body = stream::once(async { Ok(part) }).chain(cut);
+    let mut answer = HttpResponse::Ok();
+    for header in headers {
+        answer.insert_header(header);
+    }
+    answer.content_type("audio/mpeg").no_chunking(bytes.len() as u64).streaming(Box::pin(body))
 }

@@ -1,0 +1,141 @@
+//! What went wrong, in the words of the log, and whose fault it is.
+
+use super::names::AddressRefused;
+use crate::domain::{
+    failure::{Failure, FailureCode},
+    hold::HoldKey,
+    ids::AccountSid,
+};
+use chrono::{DateTime, Utc};
+use reqwest::{Response, StatusCode, header};
+use std::{error::Error, time::Duration};
+use url::Url;
+
+/// The longest `Retry-After` that is believed.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// Who was asked.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// Whose credentials went along. `None` behind a redirect to elsewhere: what that host says is not about them.
+    pub(super) account: Option<AccountSid>,
+    pub(super) host: HoldKey,
+}
+
+/// With its port, where that is not its scheme's own.
+pub(super) fn host_key(url: &Url) -> HoldKey {
+    let host = url.host_str().unwrap_or_default();
+    HoldKey::host(&url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
+impl Asked {
+    /// An answer that is not the one that was asked for.
+    pub(super) fn refused(&self, response: &Response) -> Failure {
+        let status = response.status();
+        let code = match status {
+            StatusCode::NOT_FOUND => FailureCode::NotReady,
+            StatusCode::GONE => FailureCode::Gone,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FailureCode::Unauthorized,
+            StatusCode::TOO_MANY_REQUESTS => FailureCode::RateLimited,
+            _ => FailureCode::HttpStatus,
+        };
+        let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let wait = asked.and_then(|value| retry_after(value, Utc::now()));
+        let failure = Failure::new(code, format!("the provider answered {}", status.as_u16()))
+            .http_status(status.as_u16())
+            .retry_after(wait);
+        match (code, &self.account) {
+            (FailureCode::Unauthorized, Some(account)) => failure.blame(HoldKey::account(account.as_str())),
+            (FailureCode::RateLimited, Some(account)) => failure.blame(HoldKey::rate(account.as_str())),
+            (FailureCode::RateLimited, None) => failure.blame(self.host.clone()),
+            _ if status.is_server_error() => failure.blame(self.host.clone()),
+            _ => failure,
+        }
+    }
+
+    /// No answer, or one that ended too early.
+    pub(super) fn broke(&self, error: reqwest::Error) -> Failure {
+        let error = error.without_url();
+        if is_refused_address(&error) {
+            return Failure::new(FailureCode::UrlRefused, AddressRefused.to_string());
+        }
+        if error.is_timeout() {
+            return self.silent();
+        }
+        if error.is_body() || error.is_decode() {
+            // The connection ended before the announced length, or before the last chunk.
+            return broke_off();
+        }
+        let text = if error.is_connect() {
+            "the provider cannot be reached"
+        } else {
+            "the connection to the provider broke"
+        };
+        Failure::new(FailureCode::Network, text).blame(self.host.clone())
+    }
+
+    pub(super) fn silent(&self) -> Failure {
+        Failure::new(FailureCode::Timeout, "the provider took too long").blame(self.host.clone())
+    }
+
+    pub(super) fn slow(&self, least: u64) -> Failure {
+        let text = format!("the recording came slower than {least} bytes a second");
+        Failure::new(FailureCode::Timeout, text).blame(self.host.clone())
+    }
+}
+
+pub(super) fn broke_off() -> Failure {
+    Failure::new(FailureCode::Truncated, "the recording broke off before its end")
+}
+
+pub(super) fn too_large(max: u64) -> Failure {
+    Failure::new(FailureCode::TooLarge, format!("the recording is larger than {max} bytes"))
+}
+
+fn is_refused_address(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.is::<AddressRefused>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// Seconds or a date (RFC 9110, section 10.2.3).
+fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let value = value.trim();
+    let wait = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => (DateTime::parse_from_rfc2822(value).ok()?.to_utc() - now).to_std().unwrap_or_default(),
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_bounded() {
+        let now = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc();
+        assert_eq!(retry_after("7", now), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Thu, 01 Jan 2026 00:00:30 GMT", now), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after("Wed, 31 Dec 2025 00:00:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(retry_after("999999999", now), Some(MAX_RETRY_AFTER));
+        assert_eq!(retry_after("soon", now), None);
+    }
+
+    #[test]
+    fn a_host_is_named_with_a_port_that_is_not_its_schemes_own() {
+        for (url, key) in [
+            ("https://api.twilio.com/x", "host:api.twilio.com"),
+            ("https://api.twilio.com:443/x", "host:api.twilio.com"),
+            ("http://127.0.0.1:8080/x", "host:127.0.0.1:8080"),
+            ("http://[::1]:8080/x", "host:[::1]:8080"),
+        ] {
+            assert_eq!(host_key(&Url::parse(url).unwrap()).to_string(), key);
+        }
+    }
+}
