@@ -8,7 +8,8 @@
 //!             ├─ slot_manager           claims, settles, beats                                   │
 //!             ├─ recording_worker-0…n   one download at a time each                              │ behind
 //!             ├─ listener               hears and rings bells                                    │ the gate
-//!             ├─ maintenance            due retries, dead instances, history                     ┘
+//!             ├─ maintenance            due retries, dead instances, history                     │
+//!             ├─ reconcile              what the provider has and no webhook told of, where it is on ┘
 //!             └─ http                   routes, webhooks, health (in `crate::http`)
 //! ```
 //!
@@ -17,9 +18,9 @@
 //! | `migration` | `supervisor` | `OpenGate`: the schema fits |
 //! | `slot_manager` | `recording_worker` | `Assign`, `Settled`, `Cancel`, `Announce`, `Interrupt` |
 //! | `recording_worker` | `slot_manager` | `WorkerReport` |
-//! | `listener`, `maintenance`, `hold_keeper`, `http` | `slot_manager` | `Rung`: jobs may have come in, or can be claimed again |
+//! | `listener`, `maintenance`, `reconcile`, `hold_keeper`, `http` | `slot_manager` | `Rung`: jobs may have come in, or can be claimed again |
 //! | `listener` | `slot_manager` | `CancelAsked`: running jobs are to be cancelled |
-//! | `http` | `listener` | `JobsCameIn`: tell the others |
+//! | `http`, `reconcile` | `listener` | `JobsCameIn`: tell the others |
 //! | the process | `supervisor` | `Shutdown` |
 //!
 //! A message stands right above its handler, in the receiver's file; a report stands with its sender and travels
@@ -40,6 +41,7 @@ pub mod listener;
 pub mod maintenance;
 pub mod migration;
 pub mod obstacle;
+pub mod reconcile;
 pub mod recording_worker;
 pub mod slot_manager;
 pub mod supervision;

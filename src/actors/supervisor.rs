@@ -7,6 +7,7 @@ use super::{
     listener::{Listener, ListenerDeps},
     maintenance::{Maintenance, MaintenanceDeps, released},
     migration::{MigrationActor, MigrationDeps},
+    reconcile::{Reconcile, ReconcileDeps},
     recording_worker::{RecordingWorker, WorkerDeps},
     slot_manager::{SlotManager, SlotManagerDeps},
     supervision::{ChildRef, ChildSpec, Exit, Life, Reclaim},
@@ -60,6 +61,8 @@ pub struct TreeDeps {
     pub watcher: WatcherDeps,
     /// Where this process has workers.
     pub hold_keeper: Option<HoldKeeperDeps>,
+    /// Where it is on, and this process has workers.
+    pub reconcile: Option<ReconcileDeps>,
     /// `shutdown.grace_seconds`.
     pub grace: Duration,
 }
@@ -67,8 +70,18 @@ pub struct TreeDeps {
 /// The children in start order; the HTTP server, which stands outside this module, is the last: it stops first, and
 /// with it the intake.
 pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<ChildSpec> {
-    let TreeDeps { migration, backfill, slot_manager, worker, listener, maintenance, watcher, hold_keeper, grace } =
-        deps;
+    let TreeDeps {
+        migration,
+        backfill,
+        slot_manager,
+        worker,
+        listener,
+        maintenance,
+        watcher,
+        hold_keeper,
+        reconcile,
+        grace,
+    } = deps;
     let after_workers = (grace / 4).min(AFTER_WORKERS);
     let mut specs = vec![
         ChildSpec::new("migration", addresses.migration.clone(), move |_, child| {
@@ -111,6 +124,10 @@ pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<Chil
         })
         .behind_gate(),
     );
+    if let Some(reconcile) = reconcile {
+        let make = move |_: &mut _, child| Reconcile::new(child, reconcile.clone());
+        specs.push(ChildSpec::new("reconcile", ChildRef::default(), make).behind_gate());
+    }
     // Requests are short; downloads need the time more.
     specs.push(http.leaving(grace / 2));
     specs

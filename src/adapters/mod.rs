@@ -1,8 +1,10 @@
-//! The edges of the process: the provider over HTTP, audio, object storage, files, the clock, and the embedded PostgreSQL.
+//! The edges of the process: the provider and the lookup service over HTTP, audio, object storage, files, the clock, and
+//! the embedded PostgreSQL.
 
 pub mod audio;
 pub mod backfill_folder;
 pub mod clock;
 pub mod embedded_postgres;
+pub mod lookup;
 pub mod storage;
 pub mod twilio;

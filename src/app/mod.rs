@@ -7,6 +7,7 @@
 //! | `session` | a command's way to the database, embedded or not |
 //! | `advice` | errors of commands, with what to do next |
 //! | `bars` | progress bars of commands |
+//! | `intake` | what the provider has against what is known here |
 //! | `migrate` | migrating without anything else |
 //! | `demo` | the demo: a provider that misbehaves in front of an ordinary process |
 
@@ -14,6 +15,7 @@ mod advice;
 mod bars;
 mod demo;
 mod drain;
+mod intake;
 mod migrate;
 mod session;
 mod tree;
@@ -22,6 +24,7 @@ pub use advice::{OrNext, about_database, advised, next_step};
 pub use bars::Bars;
 pub use demo::{DemoOptions, demo};
 pub use drain::Signals;
+pub use intake::{BackfillOrder, Backfilled, backfill};
 pub use migrate::{baseline, migrate, wait_for_schema};
 pub use session::{Session, embedded_database, with_log, with_schema, with_store};
 

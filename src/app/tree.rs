@@ -11,6 +11,7 @@ use crate::{
         maintenance::MaintenanceDeps,
         migration::MigrationDeps,
         obstacle::Obstacle,
+        reconcile::{Intake, ReconcileDeps},
         recording_worker::WorkerDeps,
         slot_manager::{Identity, Rung, SlotLimits, SlotManagerDeps},
         supervision::{
@@ -23,6 +24,7 @@ use crate::{
         audio::AudioWalker,
         backfill_folder::BackfillFolder,
         clock::SystemClock,
+        lookup::{HttpLookup, LookupConfig},
         storage::ObjectStorage,
         twilio::{Twilio, TwilioConfig},
     },
@@ -32,7 +34,8 @@ use crate::{
         migration::SchemaVersions,
         observation::Observer,
         overview::Pulse,
-        ports::{Clock, Provider, Storage, WatchRules},
+        ports::{BusinessLookup, Clock, Provider, Storage, WatchRules},
+        reconcile::RoundRules,
         trace::Tracer,
     },
     http::{FreshAnswers, HttpActor, HttpDeps, Limits, Live, MetricsDesk, Socket, Tokens, WebhookConfig},
@@ -143,6 +146,17 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             slot_manager: rung.clone(),
             observer: observer.clone(),
         }),
+        reconcile: (workers > 0 && !settings.reconcile.interval.is_zero())
+            .then(|| intake(&settings, &store, &io))
+            .transpose()?
+            .map(|intake| ReconcileDeps {
+                intake,
+                rules: round_rules(&settings),
+                clock: Arc::clone(&clock),
+                slot_manager: rung.clone(),
+                jobs_came_in: addresses.listener.outbox(),
+                observer: observer.clone(),
+            }),
         maintenance: MaintenanceDeps {
             upkeep: store.clone(),
             clock,
@@ -161,6 +175,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     let routes = Routes {
         store: store.clone(),
         storage,
+        lookup: lookup(&settings, &io)?,
         io: io.clone(),
         readiness: readiness([schema, beat, disk], roster.clone()),
         observer: observer.clone(),
@@ -199,6 +214,7 @@ impl GateOpener {
 struct Routes {
     store: Arc<Store>,
     storage: Arc<dyn Storage>,
+    lookup: Option<Arc<dyn BusinessLookup>>,
     io: Handle,
     readiness: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     observer: Arc<dyn Observer>,
@@ -207,8 +223,7 @@ struct Routes {
 }
 
 fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listener: TcpListener) -> ChildSpec {
-    let Routes { store, storage, io, readiness, observer, metrics, tracer } = routes;
-    let main_account = settings.twilio.accounts.main();
+    let Routes { store, storage, lookup, io, readiness, observer, metrics, tracer } = routes;
     let deps = HttpDeps {
         live: Live::new(store.clone(), io.clone()),
         jobs: store.clone(),
@@ -230,8 +245,8 @@ fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listene
         tokens: Tokens::new(settings.http.api_tokens.clone()),
         limits: Limits::new(settings.http.rate_limit, settings.http.rate_burst),
         webhook: WebhookConfig {
-            auth_token: main_account.and_then(|account| account.auth_tokens.first().cloned()),
-            account_sid: main_account.map(|account| account.sid.clone()),
+            accounts: settings.twilio.accounts.clone(),
+            lookup,
             public_url: settings.http.public_url.clone(),
         },
         provider_bases: settings.provider_bases(),
@@ -324,10 +339,45 @@ fn watch_rules(settings: &Settings) -> WatchRules {
     }
 }
 
+fn round_rules(settings: &Settings) -> RoundRules {
+    RoundRules {
+        interval: settings.reconcile.interval,
+        look_back: settings.reconcile.look_back,
+        beat_ttl: settings.queue.beat_ttl,
+    }
+}
+
+/// What the provider has against what is known here.
+pub(super) fn intake(settings: &Settings, store: &Store, io: &Handle) -> anyhow::Result<Intake> {
+    let store = Arc::new(store.clone());
+    Ok(Intake {
+        provider: Arc::new(provider(settings, io)?),
+        jobs: store.clone(),
+        book: store,
+        lookup: lookup(settings, io)?,
+        accounts: settings
+            .twilio
+            .accounts
+            .iter()
+            .map(|account| (account.sid.clone(), account.business_id))
+            .collect(),
+    })
+}
+
 /// Made on the I/O runtime, where its connections will live.
 fn provider(settings: &Settings, io: &Handle) -> anyhow::Result<Twilio> {
     let _on_io = io.enter();
     Twilio::new(twilio(settings)).context("the HTTP client cannot be made")
+}
+
+/// The same holds here.
+pub(super) fn lookup(settings: &Settings, io: &Handle) -> anyhow::Result<Option<Arc<dyn BusinessLookup>>> {
+    let mapping = &settings.mapping;
+    let Some(url) = mapping.lookup_url.clone() else { return Ok(None) };
+    let _on_io = io.enter();
+    let config = LookupConfig { url, token: mapping.lookup_token.clone(), timeout: mapping.lookup_timeout };
+    let lookup = HttpLookup::new(config).context("the HTTP client of mapping.lookup_url cannot be made")?;
+    Ok(Some(Arc::new(lookup)))
 }
 
 fn twilio(settings: &Settings) -> TwilioConfig {

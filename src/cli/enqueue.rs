@@ -46,6 +46,12 @@ pub struct EnqueueArgs {
     /// Not before this time, as RFC 3339
     #[arg(long, value_name = "TIME")]
     run_at: Option<chrono::DateTime<chrono::Utc>>,
+    /// CA… of the call that this one is a leg of; its recording stands in where this one has none
+    #[arg(long, value_name = "SID")]
+    parent_call_sid: Option<String>,
+    /// How long the recording is, in seconds, where it is known
+    #[arg(long, value_name = "SECONDS")]
+    duration_s: Option<u32>,
     /// JSON lines with the fields of POST /v1/jobs; - is the standard input
     ///
     /// All lines are checked first: when one is wrong, nothing is enqueued. They are committed 1,000 at a time; when
@@ -54,7 +60,7 @@ pub struct EnqueueArgs {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["business_id", "call_sid", "recording_url", "recording_sid", "job_type", "priority", "run_at"]
+        conflicts_with_all = ["business_id", "call_sid", "recording_url", "recording_sid", "job_type", "priority", "run_at", "parent_call_sid", "duration_s"]
     )]
     file: Option<PathBuf>,
     #[command(flatten)]
@@ -127,6 +133,8 @@ impl EnqueueArgs {
             job_type: self.job_type.clone(),
             priority: self.priority,
             run_at: self.run_at,
+            parent_call_sid: self.parent_call_sid.clone(),
+            duration_s: self.duration_s,
         };
         let checked = request.check(bases, form);
         checked.map(|job| vec![job]).map_err(|faults| faults.iter().map(ToString::to_string).collect())

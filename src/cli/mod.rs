@@ -1,5 +1,6 @@
 //! The command line: one command, one file. Every command answers with an exit code of [`exit`].
 
+mod backfill;
 mod bulk;
 mod businesses;
 mod config;
@@ -51,6 +52,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Enqueue one recording, or JSON lines from a file or the standard input
     Enqueue(enqueue::EnqueueArgs),
+    /// Enqueue what the provider has of a time and no webhook told of
+    Backfill(backfill::BackfillArgs),
     /// Look at jobs, ask why one does not run, try them again, cancel them
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
@@ -103,6 +106,7 @@ fn dispatch(command: Command, settings: Settings, effective: &Effective) -> anyh
         Command::Run => run::run(settings),
         Command::Demo(args) => demo::demo(&args),
         Command::Enqueue(args) => enqueue::enqueue(&args, settings),
+        Command::Backfill(args) => backfill::backfill(&args, settings),
         // A schema that does not fit is an answer of its own there.
         Command::Jobs(jobs::JobsCommand::Explain { id, format }) => {
             with_store(settings, |session| explain::explain(JobId(id), format, session))

@@ -32,6 +32,11 @@ pub struct EnqueueRequest {
     pub priority: Option<i16>,
     /// Not before this time, of the years 1970 to 9999.
     pub run_at: Option<DateTime<Utc>>,
+    /// The call that this one is a leg of; its recording stands in where this one has none.
+    #[schema(value_type = Option<CallSid>)]
+    pub parent_call_sid: Option<String>,
+    /// Of the recording, in seconds, where it is known.
+    pub duration_s: Option<u32>,
 }
 
 /// One thing that is wrong with a request. It may repeat a little of what came in, made clean.
@@ -89,6 +94,8 @@ impl EnqueueRequest {
             job_type: fields.optional("job_type"),
             priority: fields.optional("priority"),
             run_at: fields.optional("run_at"),
+            parent_call_sid: fields.optional("parent_call_sid"),
+            duration_s: fields.optional("duration_s"),
         };
         (request, fields.into_faults())
     }
@@ -107,7 +114,14 @@ impl EnqueueRequest {
         let priority = self.priority.map_or(Ok(Priority::NORMAL), Priority::try_from);
         let priority = keep(priority.map_err(|error| FieldFault::new("priority", error)), &mut faults);
         let run_at = keep(self.run_at.map(checked_time).transpose(), &mut faults);
-        match (business_id, call_sid, named, url, job_type, priority, run_at) {
+        let parent = self.parent_call_sid.map(|sid| CallSid::parse(&sid, form)).transpose();
+        let parent = keep(
+            parent.map_err(|InvalidId { allowed, .. }| {
+                FieldFault::new("parent_call_sid", format!("parent_call_sid must be {allowed}"))
+            }),
+            &mut faults,
+        );
+        match (business_id, call_sid, named, url, job_type, priority, run_at, parent) {
             (
                 Some(business_id),
                 Some(call_sid),
@@ -116,6 +130,7 @@ impl EnqueueRequest {
                 Some(job_type),
                 Some(priority),
                 Some(run_at),
+                Some(parent_call_sid),
             ) => {
                 let recording_sid = named.or_else(|| recording_url::sids(&url, form).1);
                 let recording_url = url.into();
@@ -127,7 +142,7 @@ impl EnqueueRequest {
                     job_type,
                     priority,
                     run_at,
-                    details: Details::default(),
+                    details: Details { parent_call_sid, duration_s: self.duration_s, ..Details::default() },
                     trace_parent: None,
                 })
             }
@@ -179,10 +194,21 @@ mod tests {
             job_type: Some("dance".into()),
             priority: Some(10),
             run_at: None,
+            parent_call_sid: Some("z".into()),
+            duration_s: None,
         };
         let faults = request.check(&base(), SidForm::Strict).unwrap_err();
         let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
-        assert_eq!(fields, ["business_id", "call_sid", "recording_sid", "recording_url", "job_type", "priority"]);
+        let wrong = [
+            "business_id",
+            "call_sid",
+            "recording_sid",
+            "recording_url",
+            "job_type",
+            "priority",
+            "parent_call_sid",
+        ];
+        assert_eq!(fields, wrong);
         for fault in &faults {
             assert!(fault.message.contains(" must be") || fault.message.contains("belong to"), "{fault}");
         }
@@ -226,6 +252,18 @@ mod tests {
         let json = br#"{"business_id":"x","call_sid":"nonsense","recording_url":7,"a\u001b[31m\nb":1}"#;
         let fields: Vec<String> = read(json).unwrap_err().into_iter().map(|fault| fault.field).collect();
         assert_eq!(fields, ["business_id", "recording_url", "a [31m b", "call_sid"]);
+    }
+
+    #[test]
+    fn what_is_known_of_the_recording_comes_along() {
+        let json =
+            br#"{"business_id":1,"call_sid":"CA1","recording_url":"/x","parent_call_sid":"CA2","duration_s":7}"#;
+        let details = read(json).unwrap().details;
+        let parent = details.parent_call_sid.as_ref().map(CallSid::as_str);
+        assert_eq!((parent, details.duration_s, details.channels), (Some("CA2"), Some(7), None));
+        let faults =
+            read(br#"{"business_id":1,"call_sid":"CA1","recording_url":"/x","duration_s":-1}"#).unwrap_err();
+        assert_eq!(faults[0].field, "duration_s");
     }
 
     #[test]

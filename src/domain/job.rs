@@ -123,6 +123,8 @@ impl Priority {
     pub const NORMAL: Self = Self(5);
     /// Of a recording that somebody waits for; 0 is left to those who enqueue.
     pub const AWAITED: Self = Self(1);
+    /// Runs when nothing else of its business is ready.
+    pub const LAST: Self = Self(9);
 
     pub fn get(self) -> i16 {
         self.0

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`ids`] (what things are called), [`job`] (what is moved, and its states), [`failure`] and
 //! [`retry`] (what happens when it does not work), [`hold`] (what many jobs wait for together), [`slots`] (how businesses take turns), then the checks
-//! ([`audio`], [`recording_url`], [`url_policy`]), what operators see and do ([`explain`], [`overview`], [`business`], [`operate`]), and
+//! ([`audio`], [`recording_url`], [`url_policy`], [`mapping`]), what operators see and do ([`explain`], [`overview`], [`business`], [`operate`]), and
 //! [`ports`], the traits that the edges implement.
 
 pub mod access;
@@ -21,6 +21,7 @@ pub mod ids;
 pub mod job;
 pub mod json_fields;
 pub mod lease;
+pub mod mapping;
 pub mod media;
 pub mod migration;
 pub mod migration_header;
@@ -31,6 +32,7 @@ pub mod operate;
 pub mod overview;
 pub mod panic_place;
 pub mod ports;
+pub mod reconcile;
 pub mod recording;
 pub mod recording_url;
 pub mod retry;

@@ -64,17 +64,20 @@ pub use {
 use crate::{
     actors::{listener::JobsCameIn, supervision::Outbox},
     domain::{
-        ids::{AccountSid, SidForm},
+        account::Accounts,
+        ids::SidForm,
         job::{Enqueued, NewJob},
         observation::{Observation, Observer},
-        ports::{FleetView, Gate, Holds, JobBook, Operations, RecordingBook, Storage, StoreError, StoreResult},
+        ports::{
+            BusinessLookup, FleetView, Gate, Holds, JobBook, Operations, RecordingBook, Storage, StoreError,
+            StoreResult,
+        },
         recording_url::ProviderBases,
         trace::{TraceParent, Tracer},
     },
 };
 use arrival::Arrival;
 use problem::Problem;
-use secrecy::SecretString;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, task::JoinError};
 use tokio_util::task::AbortOnDropHandle;
@@ -119,13 +122,13 @@ pub struct HttpDeps {
     pub workers: usize,
 }
 
-/// How a webhook proves that it is the provider's.
-#[derive(Debug, Clone)]
+/// How a webhook proves that it is the provider's, and whose its call is.
+#[derive(Clone)]
 pub struct WebhookConfig {
-    /// Without one no webhook can be checked, and each is refused.
-    pub auth_token: Option<SecretString>,
-    /// Callbacks of other accounts are refused, where this is set.
-    pub account_sid: Option<AccountSid>,
+    /// Callbacks of other accounts are refused; without a token no webhook can be checked, and each is refused.
+    pub accounts: Accounts,
+    /// Asked where neither the callback's URL nor its account says whose the call is.
+    pub lookup: Option<Arc<dyn BusinessLookup>>,
     /// The scheme and host that the provider was told, where they are not those of the request.
     pub public_url: Option<Url>,
 }
@@ -161,14 +164,24 @@ impl HttpDeps {
 
     /// Enqueues one job; its attempts belong to the request's trace.
     async fn enqueue(&self, arrival: Arrival, job: NewJob) -> Result<Enqueued, Problem> {
+        self.enqueue_told(arrival, job, None).await
+    }
+
+    /// The same for a provider's event: `token` is the same for each of its tries to tell us.
+    async fn enqueue_told(
+        &self,
+        arrival: Arrival,
+        job: NewJob,
+        token: Option<String>,
+    ) -> Result<Enqueued, Problem> {
         let span = arrival.begin(self, &job);
-        let answer = self.commit(NewJob { trace_parent: span.trace_parent(), ..job }).await;
+        let answer = self.commit(NewJob { trace_parent: span.trace_parent(), ..job }, token).await;
         arrival::end(span, &answer);
         answer
     }
 
     /// Commits one job, says so in the log, and rings; all of it also when the caller hangs up or is told `timeout`.
-    async fn commit(&self, job: NewJob) -> Result<Enqueued, Problem> {
+    async fn commit(&self, job: NewJob, token: Option<String>) -> Result<Enqueued, Problem> {
         let (jobs, jobs_came_in) = (Arc::clone(&self.jobs), self.jobs_came_in.clone());
         let observer = Arc::clone(&self.observer);
         self.change_on_io(async move {
@@ -176,7 +189,7 @@ impl HttpDeps {
             let Some(enqueued) = answers.into_iter().next() else {
                 return Err(StoreError::new(None, "an enqueued job was not answered"));
             };
-            note_enqueued(&*observer, &job, &enqueued);
+            note_enqueued(&*observer, &job, &enqueued, token.as_deref());
             if !enqueued.deduplicated {
                 jobs_came_in.send(JobsCameIn);
             }
@@ -198,7 +211,7 @@ async fn in_time<T>(
 }
 
 /// What the log and the metrics are told of a job after its commit.
-fn note_enqueued(observer: &dyn Observer, job: &NewJob, enqueued: &Enqueued) {
+fn note_enqueued(observer: &dyn Observer, job: &NewJob, enqueued: &Enqueued, idempotency_token: Option<&str>) {
     observer.observe(Observation::Enqueued { deduplicated: enqueued.deduplicated });
     tracing::info!(
         marker = "ENQUEUE",
@@ -208,6 +221,7 @@ fn note_enqueued(observer: &dyn Observer, job: &NewJob, enqueued: &Enqueued) {
         deduplicated = enqueued.deduplicated,
         job_id = %enqueued.id,
         trace_id = job.trace_parent.as_ref().and_then(TraceParent::logged_id),
+        idempotency_token,
         "recording enqueued"
     );
 }

@@ -186,6 +186,8 @@ fn refusal(status: u16) -> &'static str {
         422 => "A field or a parameter is not valid; `errors` names each.",
         500 => "What is stored is not what was verified.",
         429 => "Too many requests of this client.",
-        _ => "The database does not answer, or not in time, or its schema is older than this program.",
+        _ => {
+            "The database or the lookup service does not answer, or not in time, or the schema is older than this program."
+        }
     }
 }

@@ -238,6 +238,13 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", title, detail)
     }
 
+    /// Whose call it is cannot be said now; the provider sends the same webhook again.
+    pub fn lookup_unavailable() -> Self {
+        let title = "The lookup service does not answer";
+        let detail = "whose call it is cannot be said now; send the same request again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "lookup_unavailable", title, detail)
+    }
+
     /// As many dashboards look at this process as it lets.
     pub fn too_many_viewers(limit: usize) -> Self {
         let title = "Too many dashboards are open";

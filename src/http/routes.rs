@@ -56,8 +56,12 @@ fn every_role() -> Vec<Operation> {
 fn from_the_provider() -> Vec<Operation> {
     vec![
         post("/webhooks/twilio/recording", || to(webhooks::recording), "Twilio's RecordingStatusCallback, signed.")
-            .query::<BusinessId>("business_id", "whose recording it is; refused where it is missing")
-            .takes::<webhooks::Callback>(&[FORM])
+            .query::<BusinessId>(
+                "business_id",
+                "whose recording it is, where neither its account nor the lookup service says it",
+            )
+            .query::<Checksum>("bodySHA256", "of a JSON body, which is signed by it")
+            .takes::<webhooks::Callback>(&[FORM, JSON])
             .answers::<Enqueued>(202, "Committed.")
             .answers_empty(204, "The recording is not completed; nothing is to be done.")
             .refuses(403)
@@ -261,6 +265,12 @@ fn of_the_fleet() -> Vec<Operation> {
 #[schema(value_type = String, format = Binary)]
 #[expect(dead_code, reason = "stands for its schema")]
 struct Media(Vec<u8>);
+
+/// SHA-256 as Twilio writes it.
+#[derive(utoipa::ToSchema)]
+#[schema(pattern = "^[0-9a-f]{64}$")]
+#[expect(dead_code, reason = "stands for its schema")]
+struct Checksum(String);
 
 /// Rows of one page.
 #[derive(utoipa::ToSchema)]

@@ -4,8 +4,9 @@ use super::{
     kind::{Value, otlp_headers},
     typed::{
         AudioSettings, DatabaseSettings, Environment, HoldSettings, HttpSettings, LogFormat, LogSettings,
-        MigrationSettings, Pooler, QueueSettings, RecordingSettings, Roles, Rotation, Settings, ShutdownSettings,
-        StorageSettings, SupervisionSettings, TelemetrySettings, TwilioSettings, WorkerSettings,
+        MappingSettings, MigrationSettings, Pooler, QueueSettings, ReconcileSettings, RecordingSettings, Roles,
+        Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings, TelemetrySettings,
+        TwilioSettings, WorkerSettings,
     },
 };
 use crate::domain::{
@@ -243,6 +244,11 @@ impl Checked {
             },
             telemetry: self.telemetry(),
             twilio: self.twilio(),
+            mapping: self.mapping(),
+            reconcile: ReconcileSettings {
+                interval: self.duration("reconcile.interval"),
+                look_back: self.duration("reconcile.look_back"),
+            },
             queue: self.queue(),
             worker: WorkerSettings { count: self.int("worker.count") },
             retry: RetryPolicy {
@@ -304,6 +310,14 @@ impl Checked {
             min_bytes_per_second: self.int("twilio.min_bytes_per_second"),
             throughput_window: self.duration("twilio.throughput_window"),
             resumes: self.int("twilio.resumes"),
+        }
+    }
+
+    fn mapping(&self) -> MappingSettings {
+        MappingSettings {
+            lookup_url: self.text("mapping.lookup_url").and_then(|url| url.parse().ok()),
+            lookup_token: self.secret("mapping.lookup_token"),
+            lookup_timeout: self.duration("mapping.lookup_timeout"),
         }
     }
 

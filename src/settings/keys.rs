@@ -258,6 +258,26 @@ pub(super) const KEYS: &[Key] = &[
         "how often one attempt goes on behind a cut, where the provider names the recording's version",
     ),
     key(
+        "mapping.lookup_url",
+        None,
+        Kind::HttpUrl,
+        "asked whose a call is, where neither its webhook's URL nor its account says it; trusted as it is",
+    ),
+    key("mapping.lookup_token", Some("CALLSPOOL_LOOKUP_TOKEN"), Kind::Secret, "sent to it as a bearer token"),
+    key("mapping.lookup_timeout", None, ms(100, 10_000), "longest wait for its answer"),
+    key(
+        "reconcile.interval",
+        None,
+        ms(0, 7 * DAY),
+        "between two looks for recordings that the provider has and no webhook told of; 0s: never",
+    ),
+    key(
+        "reconcile.look_back",
+        None,
+        ms(60_000, 30 * DAY),
+        "how far each of them goes back behind the one before; longer than the longest call",
+    ),
+    key(
         "queue.default_max_slots",
         None,
         Kind::Int { min: 0, max: 10_000 },

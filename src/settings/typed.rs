@@ -2,15 +2,8 @@
 
 use super::keys::ENVIRONMENTS;
 use crate::domain::{
-    access::ApiToken,
-    account::Accounts,
-    faults::Faults,
-    hold::HoldRules,
-    ids::SidForm,
-    media::Forms,
-    recording_url::ProviderBases,
-    retry::RetryPolicy,
-    trace::Sampling,
+    access::ApiToken, account::Accounts, faults::Faults, hold::HoldRules, ids::SidForm, media::Forms,
+    recording_url::ProviderBases, retry::RetryPolicy, trace::Sampling,
 };
 use secrecy::SecretString;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -86,6 +79,8 @@ pub struct Settings {
     pub log: LogSettings,
     pub telemetry: TelemetrySettings,
     pub twilio: TwilioSettings,
+    pub mapping: MappingSettings,
+    pub reconcile: ReconcileSettings,
     pub queue: QueueSettings,
     pub worker: WorkerSettings,
     pub retry: RetryPolicy,
@@ -220,6 +215,21 @@ pub struct TwilioSettings {
     pub min_bytes_per_second: u64,
     pub throughput_window: Duration,
     pub resumes: u32,
+}
+
+/// Whose a call is, where nothing else says it.
+#[derive(Debug, Clone)]
+pub struct MappingSettings {
+    pub lookup_url: Option<Url>,
+    pub lookup_token: Option<SecretString>,
+    pub lookup_timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct ReconcileSettings {
+    /// Zero: it does not look.
+    pub interval: Duration,
+    pub look_back: Duration,
 }
 
 #[derive(Debug, Clone)]

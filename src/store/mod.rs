@@ -21,6 +21,7 @@ mod operations;
 mod overview;
 mod overview_rows;
 mod pool;
+mod reconcile;
 mod recordings;
 mod rows;
 mod statements;
@@ -30,10 +31,11 @@ mod upkeep;
 pub use crate::domain::{
     backfill::BackfillStatus,
     business::{BusinessChange, BusinessFilter, BusinessView},
+    duration,
     enqueue_request::{EnqueueRequest, FieldFault},
     explain::{Detail, Explanation, LiveInstance, Reason, ScheduledWhy, SlotHolder, span},
     hold::{Hold, HoldKey, HoldView},
-    ids::{BusinessId, CallSid, JobId, SidForm},
+    ids::{AccountSid, BusinessId, CallSid, JobId, SidForm},
     job::{AttemptView, Enqueued, JobFilter, JobState, JobView, NewJob},
     migration::{
         MigrationFailure, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
@@ -43,6 +45,7 @@ pub use crate::domain::{
     operate::{BATCH, JobOutcome, Operator, OperatorAction, Outcome},
     overview::{Failing, Overview, PulsePoint, Stall},
     ports::{Backlog, FleetStatus, FleetView, Gate, Holds, JobBook, Operations, StoreError},
+    reconcile::Counts,
     recording_url::{ProviderBase, ProviderBases},
 };
 

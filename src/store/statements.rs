@@ -56,6 +56,10 @@ statements! {
     reap = "select job_id, business_id, call_sid, job_type, attempt, outcome from {s}.reap_leases($1, $2, $3)";
     promote = "select promoted, next_due_ms from {s}.promote($1)";
     rotate_history = "select created, dropped from {s}.rotate_history($1 * interval '1 ms')";
+    known_recordings = "select standing from {s}.known_recordings($1, $2) order by place";
+    begin_round = "select * from {s}.begin_round($1, $2, $3, $4)";
+    note_page = "select * from {s}.note_page($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    leave_round = "select {s}.leave_round($1, $2, $3, $4)";
     heal_stranded = "select {s}.heal_stranded()";
     cancel = "select job_id, outcome from {s}.cancel_jobs($1, $2, $3, $4) order by job_id";
     retry = "select job_id, outcome from {s}.retry_jobs($1, $2) order by job_id";

@@ -33,6 +33,12 @@ pub const ALL: &[Event] = &[
         "a route committed a job, or it was there already",
     ),
     event(
+        "⚠️",
+        "RECORDING_ABSENT",
+        &["status", "call_sid", "recording_sid"],
+        "the provider said that a recording is absent or has failed: nothing is fetched, nobody need wait for it",
+    ),
+    event(
         "🎯",
         "WORKER_PICKED",
         &["job_type", "call_sid", "business_id", "recording_sid", "attempt"],
@@ -121,6 +127,19 @@ pub const ALL: &[Event] = &[
         "BACKFILL_FAILED",
         &["name", "reason"],
         "somebody has to mend something; backfills after it do not begin",
+    ),
+    event(
+        "",
+        "RECONCILE_DONE",
+        &["account_sid", "seen", "had", "dead", "enqueued", "gone", "unmapped", "since", "ms"],
+        "what the provider has of an account was looked through once; dead: those of had whose last job is dead or \
+         cancelled, which are not enqueued again",
+    ),
+    event(
+        "❌",
+        "RECONCILE_FAILED",
+        &["account_sid", "reason", "seen"],
+        "it could not be looked through; it goes on where it stands, after reconcile.interval",
     ),
     event("", "ACTOR_STARTED", &["actor", "generation"], "an actor started for the first time"),
     event(

@@ -126,6 +126,13 @@ async fn no_step_reads_the_backlog_also_on_plans_that_were_made_for_small_tables
         ),
         ("retry", RETRY, 600),
         ("expedite", "select expedite(1, 'CA1000007', 0::smallint)", 150),
+        // Each by its call: in three tables, and a partition or two.
+        (
+            "what is known of a provider's page",
+            "select * from known_recordings(array(select 'CA' || n from generate_series(1000001, 1000050) n),
+                                            array(select 'RE' || n from generate_series(1000001, 1000050) n))",
+            1_500,
+        ),
         ("watch", "select * from watch_queue(0, 60000, 10000, 3600000, 2000, 5)", 2_500),
         ("watch with holds", "select * from watch_work(0, 60000, 10000, 3600000, 2000, 5)", 2_500),
         ("blame", BLAME, 100),

@@ -9,12 +9,15 @@ use callspool::{
     domain::{
         business::{BusinessChange, BusinessFilter},
         hold::{Blame, HoldKey, HoldRules},
-        ids::JobId,
-        job::JobFilter,
+        ids::{AccountSid, JobId, SidForm},
+        job::{ClaimedJob, JobFilter},
         lease::{Holder, WorkerLife},
         operate::{Operator, Outcome},
         overview::PulseCounts,
-        ports::{Blamed, Dispatch, FleetView, Gate, Holds, JobBook, Operations, RecordingBook, Upkeep, Watch},
+        ports::{
+            Blamed, Dispatch, FleetView, Gate, Holds, IntakeBook, JobBook, Operations, RecordingBook, Upkeep, Watch,
+        },
+        reconcile::{Counts, RoundRules, Standing},
         recording::RecordingFilter,
     },
     store::Store,
@@ -78,6 +81,7 @@ async fn run_everything(behind_pooler: bool) {
     assert_eq!(store.jobs(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap().len(), 3);
     let filter = RecordingFilter { call_sid: new_job(1, 1).call_sid, business_id: None, recording_sid: None };
     assert!(store.recordings(&filter).await.unwrap().is_empty());
+    reconcile(&store, &jobs[1]).await;
     operate(&store, jobs[1].id).await;
     hold(&store).await;
     as_the_release_before(&database).await;
@@ -95,6 +99,26 @@ async fn run_everything(behind_pooler: bool) {
         missing.is_empty().then_some(())
     });
     counted.await;
+}
+
+async fn reconcile(store: &Store, dead: &ClaimedJob) {
+    let account = AccountSid::parse("AC1", SidForm::Short).unwrap();
+    let rules = RoundRules {
+        interval: Duration::ZERO,
+        look_back: Duration::from_hours(1),
+        beat_ttl: Duration::from_secs(10),
+    };
+    let sids = |number: u32| (new_job(1, number).call_sid, new_job(1, number).recording_sid.unwrap());
+    let dead = (dead.call_sid.clone(), dead.recording_sid.clone().unwrap());
+    let known = store.known(&[sids(99), dead]).await.unwrap();
+    assert_eq!(known, [None, Some(Standing::Dead)]);
+    let round = store.begin_round(&account, &rules).await.unwrap().unwrap();
+    assert_eq!((round.page, round.counts), (None, Counts::default()));
+    let counts = Counts { seen: 3, had: 1, dead: 1, enqueued: 1, gone: 1, unmapped: 0 };
+    let round = store.note_page(&account, Some("/2"), &counts, &rules).await.unwrap().unwrap();
+    assert_eq!((round.page.as_deref(), round.counts), (Some("/2"), counts));
+    store.leave_round(&account, Duration::ZERO, true).await.unwrap();
+    assert!(store.note_page(&account, None, &counts, &rules).await.unwrap().is_none(), "out of hand");
 }
 
 async fn operate(store: &Store, dead: JobId) {

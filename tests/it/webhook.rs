@@ -66,7 +66,7 @@ async fn a_callback_that_is_not_the_providers_is_refused_and_leaves_nothing() {
         }
     }
     let unsigned = process.post_json("/webhooks/twilio/recording?business_id=42", &serde_json::json!({})).await;
-    assert_eq!(unsigned.status(), 415);
+    assert_eq!(unsigned.status(), 403);
     assert_eq!(jobs(&database).await, 0);
     assert!(process.events("ENQUEUE").is_empty());
 }

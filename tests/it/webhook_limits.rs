@@ -43,7 +43,7 @@ async fn a_body_has_its_limit_announced_or_not_and_its_content_type() {
     let head = request(FORM, 0, "").replace("Content-Length: 0", "Transfer-Encoding: chunked");
     let unannounced = raw(&process, format!("{head}{chunks}").as_bytes()).await;
     assert_eq!(refusal(&unannounced), (413, "too_large".to_owned()));
-    for content_type in ["application/json", "text/plain", "multipart/form-data; boundary=x", ""] {
+    for content_type in ["text/plain", "multipart/form-data; boundary=x", ""] {
         let other = raw(&process, request(content_type, 2, "{}").as_bytes()).await;
         assert_eq!(refusal(&other), (415, "content_type".to_owned()), "{content_type}");
     }

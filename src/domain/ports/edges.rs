@@ -5,7 +5,8 @@ use crate::domain::{
     details::Details,
     failure::Failure,
     hold::HoldKey,
-    ids::{AccountSid, CallSid, RecordingSid},
+    ids::{AccountSid, BusinessId, CallSid, RecordingSid},
+    mapping::CallFacts,
     media::{Form, Forms},
 };
 use async_trait::async_trait;
@@ -93,6 +94,13 @@ pub trait Provider: Send + Sync {
     async fn delete(&self, recording_url: &str) -> Result<(), Failure>;
     /// Whether what a hold is about works again: an account's credentials, or a host.
     async fn probe(&self, key: &HoldKey) -> Result<(), Failure>;
+}
+
+/// The customer's own service that knows whose a call is.
+#[async_trait]
+pub trait BusinessLookup: Send + Sync {
+    /// `None`: it does not know the call. A failure is no answer: the same may be asked again.
+    async fn business_of(&self, call: &CallFacts) -> Result<Option<BusinessId>, Failure>;
 }
 
 /// Where recordings go, and come from. A key to read by is one that the database has of a stored recording, never one

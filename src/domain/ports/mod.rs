@@ -6,12 +6,14 @@
 mod edges;
 mod gate;
 mod holds;
+mod intake;
 mod operators;
 mod queue;
 
 pub use edges::*;
 pub use gate::*;
 pub use holds::*;
+pub use intake::*;
 pub use operators::*;
 pub use queue::*;
 

@@ -96,7 +96,7 @@ pub async fn enqueue(
         }
         tracing::info!(client = caller.name, jobs = jobs.len(), new, "bulk enqueued");
         for (place, (job, enqueued)) in jobs.iter().zip(&enqueued).enumerate() {
-            note_enqueued(&*observer, job, enqueued);
+            note_enqueued(&*observer, job, enqueued, None);
             if place % PIECE == 0 {
                 tokio::task::yield_now().await;
             }

@@ -22,6 +22,7 @@ pub struct Callback {
     /// The URL without its query that is signed; `None`: the one that is asked.
     told: Option<String>,
     headers: Vec<(&'static str, String)>,
+    is_json: bool,
 }
 
 impl Callback {
@@ -41,7 +42,14 @@ impl Callback {
             token: AUTH_TOKEN.to_owned(),
             told: None,
             headers: Vec::new(),
+            is_json: false,
         }
+    }
+
+    /// As a JSON object, whose checksum the URL has.
+    pub fn json(mut self) -> Self {
+        self.is_json = true;
+        self
     }
 
     pub fn field(self, name: &str, value: &str) -> Self {
@@ -84,26 +92,47 @@ impl Callback {
         form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.fields).finish()
     }
 
+    pub fn body(&self) -> String {
+        if !self.is_json {
+            return self.form();
+        }
+        let fields = self.fields.iter().map(|(name, value)| (name.clone(), Value::String(value.clone())));
+        Value::Object(fields.collect()).to_string()
+    }
+
+    fn full_query(&self) -> String {
+        use sha2::{Digest, Sha256};
+        if !self.is_json || self.query.contains("bodySHA256") {
+            return self.query.clone();
+        }
+        let sum: String = Sha256::digest(self.body()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sign = if self.query.is_empty() { '?' } else { '&' };
+        format!("{}{sign}bodySHA256={sum}", self.query)
+    }
+
     fn right_signature(&self, process_url: &str) -> String {
         let told = self.told.clone().unwrap_or_else(|| format!("{process_url}{WEBHOOK}"));
-        sign(&SecretString::from(self.token.as_str()), &format!("{told}{}", self.query), &self.fields)
+        let fields = if self.is_json { &[][..] } else { &self.fields };
+        sign(&SecretString::from(self.token.as_str()), &format!("{told}{}", self.full_query()), fields)
     }
 
     /// Byte for byte, so that no client makes another URL of the query.
     pub async fn send(&self, process: &Process) -> RawAnswer {
-        let (url, form) = (process.url().await, self.form());
-        let mut head = format!("POST {WEBHOOK}{} HTTP/1.1\r\nHost: {}\r\n", self.query, &url["http://".len()..]);
-        head.push_str("Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n");
+        let (url, body) = (process.url().await, self.body());
+        let mut head =
+            format!("POST {WEBHOOK}{} HTTP/1.1\r\nHost: {}\r\n", self.full_query(), &url["http://".len()..]);
+        let content_type = if self.is_json { "application/json" } else { "application/x-www-form-urlencoded" };
+        head.push_str(&format!("Content-Type: {content_type}\r\nConnection: close\r\n"));
         let mut headers = self.headers.clone();
         if !headers.iter().any(|(name, _)| *name == "X-Twilio-Signature") {
             headers.push(("X-Twilio-Signature", self.right_signature(&url)));
         }
-        headers.push(("Content-Length", form.len().to_string()));
+        headers.push(("Content-Length", body.len().to_string()));
         for (name, value) in headers {
             head = format!("{head}{name}: {value}\r\n");
         }
         head.push_str("\r\n");
-        raw(process, format!("{head}{form}").as_bytes()).await
+        raw(process, format!("{head}{body}").as_bytes()).await
     }
 }
 

@@ -5,6 +5,8 @@ pub mod collector;
 pub mod command;
 pub mod gate;
 pub mod http;
+pub mod listing;
+pub mod lookup;
 pub mod postgres;
 pub mod process;
 pub mod provider;

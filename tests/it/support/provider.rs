@@ -2,6 +2,7 @@
 
 use super::{
     eventually,
+    listing::Listing,
     process::{ACCOUNT_SID, AUTH_TOKEN},
 };
 use actix_web::{
@@ -68,6 +69,7 @@ struct Desk {
     parts: Mutex<Vec<(String, Answer)>>,
     asked: Mutex<Vec<Asked>>,
     gate: Semaphore,
+    listing: Listing,
 }
 
 impl Provider {
@@ -80,6 +82,7 @@ impl Provider {
             parts: Mutex::default(),
             asked: Mutex::default(),
             gate: Semaphore::new(0),
+            listing: Listing::default(),
         });
         let data = web::Data::from(Arc::clone(&desk));
         thread::spawn(move || {
@@ -89,6 +92,12 @@ impl Provider {
             })
         });
         Self { base, desk }
+    }
+
+    /// What it lists; asked for by a test, it answers every list.
+    pub fn listing(&self) -> &Listing {
+        self.desk.listing.begin();
+        &self.desk.listing
     }
 
     pub fn base(&self) -> &str {
@@ -202,6 +211,9 @@ async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
         authorization: headers.get("authorization").cloned(),
         headers,
     });
+    if let Some(listed) = desk.listing.answer(&path).await {
+        return listed;
+    }
     let last = path.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
     let name = last.split('.').next().unwrap_or_default().to_owned();
     let is_resource = last.ends_with(".json");
