@@ -2,7 +2,7 @@
 # Installs what `make demo` and `make test` need and this machine lacks: a C linker, and PostgreSQL's server binaries.
 # `setup.sh heavy` also gets what the heavy tests need: PgBouncer, always by unpacking it, since its package would start
 # a service; for the tests of the dashboard Chromium, Node.js and their packages, the former only as root; and from PyPI
-# what tests the API against its own description.
+# what tests the API against its own description, and a server that speaks S3.
 #
 # As root (or with a sudo that asks for nothing) by apt-get, without the cluster that Debian's package would make.
 # As anybody else the packages are unpacked below .callspool/, and nothing of the system changes.
@@ -98,7 +98,7 @@ install_modules() {
 }
 
 # A virtual environment of their own, so that nothing of the system's Python changes.
-python_tools="schemathesis==4.32.5 openapi-spec-validator==0.9.0"
+python_tools="schemathesis==4.32.5 openapi-spec-validator==0.9.0 moto[s3]==5.2.5 flask==3.1.2 flask-cors==6.0.1"
 have_python_tools() {
     [ "$(cat .callspool/python/tools 2>/dev/null)" = "$python_tools" ]
 }

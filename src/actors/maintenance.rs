@@ -23,6 +23,8 @@ const BATCH: u32 = 1_000;
 const STEP_LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks for stranded businesses.
 const HEAL_INTERVAL: Duration = Duration::from_mins(1);
+/// Files that one sweep of the storage removes at most; a full one is followed by another at once.
+const SWEEP_BATCH: usize = 500;
 /// Between two checks of the storage.
 const STORAGE_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -42,6 +44,9 @@ pub struct MaintenanceDeps {
     pub storage: Option<Arc<dyn Storage>>,
     /// Set while the storage cannot be used.
     pub storage_obstacle: Obstacle,
+    pub sweep_interval: Duration,
+    /// What was left written aside so long ago is removed.
+    pub sweep_age: Duration,
     pub observer: Arc<dyn Observer>,
 }
 
@@ -160,6 +165,28 @@ impl Maintenance {
             this.child.run_later(ctx, this.jittered(STORAGE_INTERVAL), Self::check_storage);
         });
     }
+
+    /// Removes what dead processes have left written aside. Several processes may do it at once: each file is removed
+    /// by one of them.
+    fn sweep_storage(&mut self, ctx: &mut Context<Self>) {
+        let Some(storage) = self.deps.storage.clone() else { return };
+        let age = self.deps.sweep_age;
+        self.child.spawn_io(ctx, async move { storage.sweep(age, SWEEP_BATCH).await }, |this, swept, ctx| {
+            let full = match swept {
+                Ok(0) => false,
+                Ok(files) => {
+                    tracing::info!(marker = "STORAGE_SWEPT", files, "what was left written aside is removed");
+                    files >= SWEEP_BATCH
+                }
+                Err(failure) => {
+                    tracing::warn!(%failure, "the storage could not be swept");
+                    false
+                }
+            };
+            let wait = if full { Duration::ZERO } else { this.jittered(this.deps.sweep_interval) };
+            this.child.run_later(ctx, wait, Self::sweep_storage);
+        });
+    }
 }
 
 /// Says which jobs came back without a report of their worker.
@@ -192,6 +219,7 @@ impl Actor for Maintenance {
             self.reap(ctx);
             self.heal(ctx);
             self.check_storage(ctx);
+            self.sweep_storage(ctx);
         }
     }
 

@@ -199,6 +199,8 @@ fn settings(twilio: &SimulatedTwilio, credentials: &Credentials) -> anyhow::Resu
         ("RUN_MIGRATIONS", "1"),
         ("CALLSPOOL_HTTP_BIND", "127.0.0.1:0"),
         ("CALLSPOOL_STORAGE_URL", &storage),
+        // The report looks for files by their call alone.
+        ("CALLSPOOL__STORAGE__LAYOUT", "{business_id}/{call_sid}.{ext}"),
         ("CALLSPOOL_LOG_DIR", &log_dir),
         ("TWILIO_API_BASE", twilio.base()),
         ("TWILIO_ACCOUNT_SID", credentials.account_sid.as_str()),

@@ -25,7 +25,7 @@ use crate::{
         backfill_folder::BackfillFolder,
         clock::SystemClock,
         lookup::{HttpLookup, LookupConfig},
-        storage::ObjectStorage,
+        storage::{self, BucketOptions, DiskOptions, ObjectStorage},
         twilio::{Twilio, TwilioConfig},
     },
     domain::{
@@ -39,7 +39,7 @@ use crate::{
         trace::Tracer,
     },
     http::{FreshAnswers, HttpActor, HttpDeps, Limits, Live, MetricsDesk, Socket, Tokens, WebhookConfig},
-    settings::{Role, Settings},
+    settings::{Role, Settings, StorageSettings},
     store::Store,
     telemetry::{
         LostLines,
@@ -66,9 +66,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     let roster = Roster::default();
     let gate = GateOpener::default();
     let pulse = Pulse::default();
-    let storage: Arc<dyn Storage> = Arc::new(
-        ObjectStorage::open(&settings.storage.url, settings.storage.fsync).context("CALLSPOOL_STORAGE_URL")?,
-    );
+    let storage = storage(&settings.storage, &io)?;
     let provider: Arc<dyn Provider> = Arc::new(provider(&settings, &io)?);
     let board = HoldBoard::default();
     let guard = GuardDeps {
@@ -83,7 +81,13 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
         forms: settings.recordings.forms.clone(),
         audio: AudioRules { tolerance: settings.audio.duration_tolerance },
     };
-    let download = DownloadOnly::new(Arc::clone(&provider), storage.clone(), Arc::new(AudioWalker), wanted);
+    let download = DownloadOnly::new(
+        Arc::clone(&provider),
+        storage.clone(),
+        Arc::new(AudioWalker),
+        settings.storage.layout.clone(),
+        wanted,
+    );
     let download = guarded(Arc::new(download));
     let rung: Outbox<Rung> = addresses.slot_manager.outbox();
 
@@ -168,6 +172,8 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             slot_manager: rung,
             storage: (workers > 0).then(|| Arc::clone(&storage)),
             storage_obstacle: disk.clone(),
+            sweep_interval: settings.storage.sweep_interval,
+            sweep_age: settings.storage.sweep_age,
             observer: observer.clone(),
         },
         grace: settings.shutdown.grace,
@@ -362,6 +368,21 @@ pub(super) fn intake(settings: &Settings, store: &Store, io: &Handle) -> anyhow:
             .map(|account| (account.sid.clone(), account.business_id))
             .collect(),
     })
+}
+
+/// Made on the I/O runtime, as the provider's client is.
+fn storage(settings: &StorageSettings, io: &Handle) -> anyhow::Result<Arc<dyn Storage>> {
+    let disk = DiskOptions { fsync: settings.fsync, min_free: settings.min_free };
+    let bucket = BucketOptions {
+        vars: settings.options.clone(),
+        needs_conditions: settings.needs_conditions,
+        checksum: settings.checksum,
+        connect_timeout: settings.connect_timeout,
+        request_timeout: settings.request_timeout,
+        retries: settings.retries,
+    };
+    let _on_io = io.enter();
+    storage::open(&settings.url, disk, &bucket).context("CALLSPOOL_STORAGE_URL")
 }
 
 /// Made on the I/O runtime, where its connections will live.

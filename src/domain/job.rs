@@ -222,15 +222,6 @@ impl ClaimedJob {
             not_ready_for: not_ready_for(self.not_ready_since, now),
         }
     }
-
-    /// Where the recording goes, without its extension: `{business_id}/{call_sid}`, and where the call has several
-    /// recordings `{business_id}/{call_sid}-{recording_sid}`, so that none replaces another.
-    pub fn storage_stem(&self) -> String {
-        match &self.recording_sid {
-            Some(recording) if self.shares_call => format!("{}/{}-{recording}", self.business_id, self.call_sid),
-            _ => format!("{}/{}", self.business_id, self.call_sid),
-        }
-    }
 }
 
 pub fn not_ready_for(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Duration {

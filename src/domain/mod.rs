@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`ids`] (what things are called), [`job`] (what is moved, and its states), [`failure`] and
 //! [`retry`] (what happens when it does not work), [`hold`] (what many jobs wait for together), [`slots`] (how businesses take turns), then the checks
-//! ([`audio`], [`recording_url`], [`url_policy`], [`mapping`]), what operators see and do ([`explain`], [`overview`], [`business`], [`operate`]), and
+//! ([`audio`], [`recording_url`], [`url_policy`], [`mapping`]), where files go ([`storage_url`], [`layout`]), what
+//! operators see and do ([`explain`], [`overview`], [`business`], [`operate`]), and
 //! [`ports`], the traits that the edges implement.
 
 pub mod access;
@@ -20,6 +21,7 @@ pub mod hold;
 pub mod ids;
 pub mod job;
 pub mod json_fields;
+pub mod layout;
 pub mod lease;
 pub mod mapping;
 pub mod media;
@@ -39,6 +41,7 @@ pub mod retry;
 pub mod slots;
 pub mod sql_name;
 pub mod sql_script;
+pub mod storage_url;
 pub mod text;
 pub mod trace;
 pub mod url_policy;

@@ -1,7 +1,9 @@
 //! From checked values to [`Settings`], and the rules between them.
 
 use super::{
+    bucket_options,
     kind::{Value, otlp_headers},
+    layers::Vars,
     typed::{
         AudioSettings, DatabaseSettings, Environment, HoldSettings, HttpSettings, LogFormat, LogSettings,
         MappingSettings, MigrationSettings, Pooler, QueueSettings, ReconcileSettings, RecordingSettings, Roles,
@@ -17,6 +19,7 @@ use crate::domain::{
     ids::{AccountSid, SidForm},
     media::Forms,
     retry::RetryPolicy,
+    storage_url::{StorageUrl, UploadChecksum},
     trace::Sampling,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -30,15 +33,24 @@ pub(super) struct Checked {
     /// Of the sections; the main one among them, where it has one.
     accounts: Vec<Account>,
     faults: Faults,
+    bucket_options: Vec<(String, SecretString)>,
 }
 
 impl Checked {
     pub(super) fn new(environment: Environment, accounts: Vec<Account>) -> Self {
-        Self { environment, values: BTreeMap::new(), accounts, faults: Faults::default() }
+        let (faults, bucket_options) = (Faults::default(), Vec::new());
+        Self { environment, values: BTreeMap::new(), accounts, faults, bucket_options }
     }
 
     pub(super) fn insert(&mut self, path: &'static str, value: Value, origin: &str) {
         self.values.insert(path, (value, origin.to_owned()));
+    }
+
+    /// Takes what says how the bucket is reached from the variables that its service's own tools read.
+    pub(super) fn bucket_options(&mut self, vars: &Vars, faults: &mut Vec<String>) {
+        if let Some(StorageUrl::Bucket { service, .. }) = self.text("storage.url").and_then(StorageUrl::parse) {
+            self.bucket_options = bucket_options::gather(service, vars, faults);
+        }
     }
 
     /// What has to hold between keys.
@@ -74,6 +86,7 @@ impl Checked {
         self.at_least(faults, "queue.lease", "twilio.attempt_timeout", 1);
         self.at_least(faults, "queue.beat_ttl", "queue.beat_interval", 3);
         self.at_least(faults, "queue.poll_max", "queue.poll_min", 1);
+        self.at_least(faults, "storage.sweep_age", "queue.lease", 1);
         self.at_least(faults, "retry.max", "retry.base", 1);
         self.at_least(faults, "holds.probe_max", "holds.probe_first", 1);
         self.at_least(faults, "supervision.backoff_max", "supervision.backoff_min", 1);
@@ -229,7 +242,7 @@ impl Checked {
                 time_limit: self.duration("http.time_limit"),
                 public_url: self.text("http.public_url").and_then(|url| url.parse().ok()),
             },
-            storage: StorageSettings { url: self.string("storage.url"), fsync: self.bool("storage.fsync") },
+            storage: self.storage(),
             recordings: RecordingSettings {
                 // Whatever is wrong with them was told by the rules.
                 forms: self.list("recordings.forms").and_then(|names| Forms::parse(names).ok()).unwrap_or_default(),
@@ -295,6 +308,27 @@ impl Checked {
                     _ => self.float("telemetry.sampler_arg"),
                 },
             },
+        }
+    }
+
+    fn storage(&self) -> StorageSettings {
+        StorageSettings {
+            url: self.text("storage.url").and_then(StorageUrl::parse).unwrap_or_else(|| missing("storage.url")),
+            options: self.bucket_options.clone(),
+            fsync: self.bool("storage.fsync"),
+            layout: self.parsed("storage.layout"),
+            min_free: self.int("storage.min_free"),
+            sweep_interval: self.duration("storage.sweep_interval"),
+            sweep_age: self.duration("storage.sweep_age"),
+            needs_conditions: self.string("storage.conditions") == "required",
+            checksum: match self.string("storage.checksum").as_str() {
+                "sha256" => UploadChecksum::Sha256,
+                "crc64nvme" => UploadChecksum::Crc64Nvme,
+                _ => UploadChecksum::None,
+            },
+            connect_timeout: self.duration("storage.connect_timeout"),
+            request_timeout: self.duration("storage.request_timeout"),
+            retries: self.int("storage.retries"),
         }
     }
 

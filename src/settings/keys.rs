@@ -175,6 +175,51 @@ pub(super) const KEYS: &[Key] = &[
         ms(0, HOUR),
         "how much shorter than announced a recording may be; a twentieth of the announced duration where that is more",
     ),
+    key("storage.layout", None, Kind::Layout, "how a recording's file is called below storage.url"),
+    key(
+        "storage.min_free",
+        None,
+        Kind::Int { min: 0, max: 1 << 50 },
+        "bytes that stay free on a disk: with less, nothing is stored and /readyz says so; 0: not looked at",
+    ),
+    key(
+        "storage.sweep_interval",
+        None,
+        ms(1_000, 7 * DAY),
+        "between two looks for what dead processes have left written aside",
+    ),
+    key(
+        "storage.sweep_age",
+        None,
+        ms(1_000, 365 * DAY),
+        "what was left so long ago is removed; at least queue.lease",
+    ),
+    key(
+        "storage.conditions",
+        None,
+        Kind::OneOf(&["required", "off"]),
+        "required: a bucket has to keep conditions on writes, and one that does not is not used; off: a late attempt may \
+         replace a newer one's file",
+    ),
+    key(
+        "storage.checksum",
+        None,
+        Kind::OneOf(&["sha256", "crc64nvme", "none"]),
+        "of an s3: upload, checked by the server",
+    ),
+    key("storage.connect_timeout", None, ms(10, 60_000), "of a bucket: longest wait for a connection"),
+    key(
+        "storage.request_timeout",
+        None,
+        ms(100, 600_000),
+        "of a bucket: longest time of a request, a part of 8 MiB sent; of a read, longest silence",
+    ),
+    key(
+        "storage.retries",
+        None,
+        Kind::Int { min: 0, max: 20 },
+        "of a bucket: how often one request is tried again",
+    ),
     key("log.dir", Some("CALLSPOOL_LOG_DIR"), Kind::Path, "folder of the rolling files, of its own"),
     key(
         "log.format",

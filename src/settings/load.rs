@@ -81,6 +81,7 @@ impl Settings {
             }
         }
         checked.rules(&mut faults);
+        checked.bucket_options(vars, &mut faults);
         checked.fault_rules(fault_rules, &mut faults);
         if faults.is_empty() {
             let shown = effective(&raw).into_iter().chain(accounts.shown).collect();
@@ -131,7 +132,7 @@ fn nearest(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Pooler;
+    use crate::{domain::storage_url::StorageUrl, settings::Pooler};
 
     fn load(environment: &str, vars: &[(&str, &str)]) -> Result<(Settings, Effective), SettingsError> {
         Settings::load(Some(environment), None, &vars.iter().copied().collect())
@@ -164,7 +165,7 @@ mod tests {
         assert_eq!(settings.migrations.lock_id, 1_234_567_890);
         assert_eq!(settings.database.schema, "callspool");
         assert_eq!(settings.http.bind.to_string(), "127.0.0.1:8080");
-        assert_eq!(settings.storage.url, "file:./data/recordings");
+        assert_eq!(Some(settings.storage.url), StorageUrl::parse("file:./data/recordings"));
         assert_eq!(settings.shutdown.grace.as_secs(), 25);
         assert_eq!(settings.roles.iter().count(), 3);
     }

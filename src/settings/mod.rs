@@ -4,6 +4,7 @@
 //! one value; [`accounts`] reads the sections of the provider's accounts; [`checked`] holds the rules between values; [`typed`] is what the rest of the program sees.
 
 mod accounts;
+mod bucket_options;
 mod checked;
 mod keys;
 mod kind;

@@ -2,8 +2,17 @@
 
 use super::keys::ENVIRONMENTS;
 use crate::domain::{
-    access::ApiToken, account::Accounts, faults::Faults, hold::HoldRules, ids::SidForm, media::Forms,
-    recording_url::ProviderBases, retry::RetryPolicy, trace::Sampling,
+    access::ApiToken,
+    account::Accounts,
+    faults::Faults,
+    hold::HoldRules,
+    ids::{AccountSid, SidForm},
+    layout::Layout,
+    media::Forms,
+    recording_url::ProviderBases,
+    retry::RetryPolicy,
+    storage_url::{StorageUrl, UploadChecksum},
+    trace::Sampling,
 };
 use secrecy::SecretString;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -156,8 +165,21 @@ pub struct HttpSettings {
 
 #[derive(Debug, Clone)]
 pub struct StorageSettings {
-    pub url: String,
+    pub url: StorageUrl,
+    /// `AWS_…`, `GOOGLE_…` or `AZURE_…`, as the bucket's service has them; none for a folder.
+    pub options: Vec<(String, SecretString)>,
     pub fsync: bool,
+    pub layout: Layout,
+    /// In bytes.
+    pub min_free: u64,
+    pub sweep_interval: Duration,
+    pub sweep_age: Duration,
+    /// Whether a bucket has to keep conditions on writes.
+    pub needs_conditions: bool,
+    pub checksum: UploadChecksum,
+    pub connect_timeout: Duration,
+    pub request_timeout: Duration,
+    pub retries: usize,
 }
 
 #[derive(Debug, Clone)]

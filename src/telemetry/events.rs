@@ -141,6 +141,7 @@ pub const ALL: &[Event] = &[
         &["account_sid", "reason", "seen"],
         "it could not be looked through; it goes on where it stands, after reconcile.interval",
     ),
+    event("", "STORAGE_SWEPT", &["files"], "files that dead processes had left written aside are removed"),
     event("", "ACTOR_STARTED", &["actor", "generation"], "an actor started for the first time"),
     event(
         "",

@@ -149,7 +149,7 @@ fn without_secrets(level: &Targets) -> Targets {
         let own = level.iter().find(|(other, _)| *other == target).map(|(_, level)| level);
         own.or(level.default_level()).unwrap_or(LevelFilter::OFF)
     };
-    let capped = ["actix_http", "hyper", "hyper_util", "reqwest"]
+    let capped = ["actix_http", "h2", "hyper", "hyper_util", "object_store", "reqwest"]
         .map(|target| (target, asked(target).min(LevelFilter::INFO)));
     level.clone().with_targets(capped).with_target("sqlx_postgres::options", LevelFilter::OFF)
 }

@@ -12,8 +12,11 @@ mod support;
 
 mod cluster;
 mod pgbouncer;
+mod s3;
 
 mod api_fuzz;
+mod bucket;
+mod bucket_run;
 mod gate_pooler;
 mod gate_restart;
 mod pooled;

@@ -83,6 +83,7 @@ mod reconcile;
 mod recording;
 mod recordings;
 mod recordings_waiting;
+mod storage;
 mod supervision_faults;
 mod traces;
 mod webhook;

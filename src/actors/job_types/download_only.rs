@@ -6,6 +6,7 @@ use crate::domain::{
     details::Details,
     failure::{Failure, FailureCode},
     job::{Achieved, ClaimedJob, StoredFile, StoredRecording},
+    layout::Layout,
     media::Forms,
     ports::{AudioProbe, AudioWalk, Media, MediaStream, Order, Provider, Storage, Upload},
     trace::{Branch, Span, SpanKind},
@@ -24,6 +25,7 @@ pub struct DownloadOnly {
     provider: Arc<dyn Provider>,
     storage: Arc<dyn Storage>,
     probe: Arc<dyn AudioProbe>,
+    layout: Layout,
     wanted: Wanted,
 }
 
@@ -47,9 +49,10 @@ impl DownloadOnly {
         provider: Arc<dyn Provider>,
         storage: Arc<dyn Storage>,
         probe: Arc<dyn AudioProbe>,
+        layout: Layout,
         wanted: Wanted,
     ) -> Self {
-        Self { provider, storage, probe, wanted }
+        Self { provider, storage, probe, layout, wanted }
     }
 
     /// Whether the file that an earlier attempt or another job has stored is where it was put, and whole.
@@ -120,7 +123,7 @@ impl JobHandler for DownloadOnly {
         let head = head(&mut stream).await?;
         let unknown = if head.is_empty() { NotAudio::Empty } else { NotAudio::Unknown };
         let kind = AudioKind::sniff(&head).ok_or(unknown)?;
-        let storage_key = format!("{}.{}", job.storage_stem(), kind.extension());
+        let storage_key = self.layout.key(job, kind.extension());
         let mut span = spans.begin("store recording", SpanKind::Internal);
         let incoming = Incoming { head, stream, announced: length, walk: self.probe.begin(kind) };
         match self.store(&storage_key, incoming, &order.details).await {

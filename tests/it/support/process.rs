@@ -42,6 +42,8 @@ impl Setup {
             .var("CALLSPOOL_HTTP_BIND", "127.0.0.1:0")
             .var("CALLSPOOL_LOG_FORMAT", "json")
             .var("CALLSPOOL_STORAGE_URL", &storage)
+            // Without the date, so that a test can name the file.
+            .var("CALLSPOOL__STORAGE__LAYOUT", "{business_id}/{call_sid}.{ext}")
             .var("CALLSPOOL__SUPERVISION__BACKOFF_MIN", "10ms")
             .var("CALLSPOOL__QUEUE__BEAT_INTERVAL", "200ms")
             .var("CALLSPOOL__QUEUE__BEAT_TTL", "1s")
@@ -102,7 +104,18 @@ impl Setup {
 
     /// Starts `callspool run`; it may not be ready yet.
     pub fn start(self) -> Process {
-        let mut child = self.command(&["run"]).spawn().unwrap();
+        let command = self.command(&["run"]);
+        self.start_by(command)
+    }
+
+    /// The same by a line for the shell, which ends in `exec callspool run`.
+    pub fn start_by_shell(self, line: &str) -> Process {
+        let command = self.shell(line);
+        self.start_by(command)
+    }
+
+    fn start_by(self, mut command: Command) -> Process {
+        let mut child = command.spawn().unwrap();
         let (log, stdout) = Log::read(child.stdout.take().unwrap());
         let (errors, stderr) = Log::read(child.stderr.take().unwrap());
         Process { child, log, errors, readers: [stdout, stderr], setup: self, http: reqwest::Client::new() }
