@@ -6,7 +6,7 @@ use callspool::domain::{
     enqueue_request::EnqueueRequest,
     failure::{Failure, FailureCode},
     ids::SidForm,
-    recording_url::ProviderBase,
+    recording_url::ProviderBases,
     retry::RetryPolicy,
     text::clean,
 };
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use std::{hint::black_box, time::Duration};
 
 fn request(c: &mut Criterion) {
-    let base = ProviderBase::new("https://api.twilio.com".parse().expect("a constant"));
+    let base = ProviderBases::new("https://api.twilio.com".parse().expect("a constant"));
     let json = br#"{"business_id":42,"call_sid":"CA00000000000000000000000000000001",
         "recording_url":"/2010-04-01/Accounts/AC00000000000000000000000000000001/Recordings/RE00000000000000000000000000000001.json"}"#;
     c.bench_function("a request is read and checked", |b| {

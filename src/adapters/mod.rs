@@ -1,5 +1,5 @@
-//! The edges of the process: the provider and the lookup service over HTTP, audio, object storage, files, the clock, and
-//! the embedded PostgreSQL.
+//! The edges of the process: the provider, the lookup and the transcription service over HTTP, audio, object storage,
+//! files, the clock, and the embedded PostgreSQL.
 
 pub mod audio;
 pub mod backfill_folder;
@@ -7,4 +7,5 @@ pub mod clock;
 pub mod embedded_postgres;
 pub mod lookup;
 pub mod storage;
+pub mod transcription;
 pub mod twilio;

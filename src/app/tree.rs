@@ -6,7 +6,7 @@ use crate::{
         backfill::BackfillDeps,
         hold_board::HoldBoard,
         hold_keeper::HoldKeeperDeps,
-        job_types::{DownloadOnly, GuardDeps, Guarded, JobHandler, JobHandlers, Wanted},
+        job_types::{DownloadOnly, Full, GuardDeps, Guarded, JobHandler, JobHandlers, Wanted},
         listener::ListenerDeps,
         maintenance::MaintenanceDeps,
         migration::MigrationDeps,
@@ -26,6 +26,7 @@ use crate::{
         clock::SystemClock,
         lookup::{HttpLookup, LookupConfig},
         storage::{self, BucketOptions, DiskOptions, ObjectStorage},
+        transcription::{Transcription, TranscriptionConfig},
         twilio::{Twilio, TwilioConfig},
     },
     domain::{
@@ -34,7 +35,7 @@ use crate::{
         migration::SchemaVersions,
         observation::Observer,
         overview::Pulse,
-        ports::{BusinessLookup, Clock, Provider, Storage, WatchRules},
+        ports::{BusinessLookup, Clock, Provider, Storage, Transcriber, WatchRules},
         reconcile::RoundRules,
         trace::Tracer,
     },
@@ -88,7 +89,10 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
         settings.storage.layout.clone(),
         wanted,
     );
-    let download = guarded(Arc::new(download));
+    let download = Arc::new(download);
+    let transcriber = transcriber(&settings, &io)?;
+    let full = guarded(Arc::new(Full::new(download.clone(), Arc::clone(&storage), transcriber)));
+    let download = guarded(download);
     let rung: Outbox<Rung> = addresses.slot_manager.outbox();
 
     let deps = TreeDeps {
@@ -119,7 +123,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             observer: observer.clone(),
         },
         worker: WorkerDeps {
-            handlers: JobHandlers { download_only: download.clone(), full: download },
+            handlers: JobHandlers { download_only: download, full },
             clock: Arc::clone(&clock),
             retry: settings.retry.clone(),
             attempt_timeout: settings.twilio.attempt_timeout,
@@ -237,7 +241,8 @@ fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listene
         holds: store.clone(),
         fleet: store.clone(),
         gate: store.clone(),
-        recordings: store,
+        recordings: store.clone(),
+        transcripts: store,
         storage,
         tracer,
         io,
@@ -250,6 +255,7 @@ fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listene
         webhooks: settings.roles.has(Role::Webhooks),
         tokens: Tokens::new(settings.http.api_tokens.clone()),
         limits: Limits::new(settings.http.rate_limit, settings.http.rate_burst),
+        transcribes: settings.transcription.base_url.is_some(),
         webhook: WebhookConfig {
             accounts: settings.twilio.accounts.clone(),
             lookup,
@@ -399,6 +405,22 @@ pub(super) fn lookup(settings: &Settings, io: &Handle) -> anyhow::Result<Option<
     let config = LookupConfig { url, token: mapping.lookup_token.clone(), timeout: mapping.lookup_timeout };
     let lookup = HttpLookup::new(config).context("the HTTP client of mapping.lookup_url cannot be made")?;
     Ok(Some(Arc::new(lookup)))
+}
+
+/// Nobody, where none is configured.
+fn transcriber(settings: &Settings, io: &Handle) -> anyhow::Result<Option<Arc<dyn Transcriber>>> {
+    let transcription = settings.transcription.clone();
+    let Some(base_url) = transcription.base_url else { return Ok(None) };
+    let _on_io = io.enter();
+    let made = Transcription::new(TranscriptionConfig {
+        base_url,
+        api_key: transcription.api_key,
+        model: transcription.model,
+        language: transcription.language,
+        timeout: transcription.timeout,
+        max_bytes: transcription.max_bytes,
+    });
+    Ok(Some(Arc::new(made.context("the HTTP client of the transcription service cannot be made")?)))
 }
 
 fn twilio(settings: &Settings) -> TwilioConfig {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     app::{Session, about_database, advised, with_schema},
     settings::Settings,
-    store::{EnqueueRequest, Enqueued, JobBook, NewJob, ProviderBases, SidForm},
+    store::{EnqueueRequest, Enqueued, FieldFault, JobBook, NewJob, untranscribed},
 };
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -37,7 +37,7 @@ pub struct EnqueueArgs {
     /// RE…, where the URL does not say it
     #[arg(long, value_name = "SID")]
     recording_sid: Option<String>,
-    /// What is to be done with it: `download_only`
+    /// What is to be done with it: `download_only`, or `full` to have it transcribed too
     #[arg(long, value_name = "TYPE")]
     job_type: Option<String>,
     /// 0 (runs first) to 9
@@ -70,8 +70,8 @@ pub struct EnqueueArgs {
 /// The database is asked only when all of it can be enqueued.
 pub fn enqueue(args: &EnqueueArgs, settings: Settings) -> anyhow::Result<Exit> {
     let jobs = match &args.file {
-        Some(file) => read_lines(file, &settings.provider_bases(), settings.twilio.sid_form)?,
-        None => args.job(&settings.provider_bases(), settings.twilio.sid_form),
+        Some(file) => read_lines(file, &settings)?,
+        None => args.job(&settings),
     };
     match jobs {
         Ok(jobs) => with_schema(settings, |session| enqueue_all(&jobs, args.format, session)),
@@ -123,7 +123,7 @@ fn enqueue_all(jobs: &[NewJob], format: Format, session: &Session) -> anyhow::Re
 type Checked = Result<Vec<NewJob>, Vec<String>>;
 
 impl EnqueueArgs {
-    fn job(&self, bases: &ProviderBases, form: SidForm) -> Checked {
+    fn job(&self, settings: &Settings) -> Checked {
         let request = EnqueueRequest {
             // Required by clap where there is no file; a missing one is refused by the check all the same.
             business_id: self.business_id.unwrap_or_default(),
@@ -136,14 +136,21 @@ impl EnqueueArgs {
             parent_call_sid: self.parent_call_sid.clone(),
             duration_s: self.duration_s,
         };
-        let checked = request.check(bases, form);
+        let checked = request.check(&settings.provider_bases(), settings.twilio.sid_form);
+        let checked = checked.and_then(|job| finished(job, settings));
         checked.map(|job| vec![job]).map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
 }
 
+/// A job of the type `full` is for those who have somebody to transcribe it.
+fn finished(job: NewJob, settings: &Settings) -> Result<NewJob, Vec<FieldFault>> {
+    untranscribed(&job, settings.transcription.base_url.is_some()).map_or(Ok(job), |fault| Err(vec![fault]))
+}
+
 /// Every line as a job, or every fault of every line, by its number.
-fn read_lines(file: &Path, bases: &ProviderBases, form: SidForm) -> anyhow::Result<Checked> {
+fn read_lines(file: &Path, settings: &Settings) -> anyhow::Result<Checked> {
     let input = input::open(file, "JSON lines")?;
+    let (bases, form) = (settings.provider_bases(), settings.twilio.sid_form);
     let (mut jobs, mut faults) = (Vec::new(), Vec::new());
     // As bytes: a line that is not UTF-8 is a fault of that line.
     for (number, line) in (1..).zip(input.split(b'\n')) {
@@ -151,7 +158,7 @@ fn read_lines(file: &Path, bases: &ProviderBases, form: SidForm) -> anyhow::Resu
         if line.trim_ascii().is_empty() {
             continue;
         }
-        match EnqueueRequest::job_from_json(&line, bases, form) {
+        match EnqueueRequest::job_from_json(&line, &bases, form).and_then(|job| finished(job, settings)) {
             Ok(job) => jobs.push(job),
             Err(wrong) => faults.extend(wrong.iter().map(|fault| format!("line {number}: {fault}"))),
         }

@@ -20,6 +20,7 @@ mod status;
 mod table;
 mod terminal;
 mod times;
+mod transcripts;
 
 use crate::{
     app::{about_database, next_step, with_log, with_schema, with_store},
@@ -57,6 +58,9 @@ enum Command {
     /// Look at jobs, ask why one does not run, try them again, cancel them
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// What was said in recordings, found by its words
+    #[command(subcommand)]
+    Transcripts(transcripts::TranscriptsCommand),
     /// Slots, weight and pause of businesses
     #[command(subcommand)]
     Businesses(businesses::BusinessesCommand),
@@ -114,6 +118,9 @@ fn dispatch(command: Command, settings: Settings, effective: &Effective) -> anyh
         Command::Jobs(command) => with_schema(settings, |session| jobs::jobs(&command, session)),
         Command::Businesses(command) => with_schema(settings, |session| businesses::businesses(&command, session)),
         Command::Holds(command) => with_schema(settings, |session| holds::holds(&command, session)),
+        Command::Transcripts(command) => {
+            with_schema(settings, |session| transcripts::transcripts(&command, session))
+        }
         // The one that needs no database.
         Command::Migrate(migrate::MigrateCommand::New(args)) => migrate::new(&args, &settings),
         Command::Migrate(command) => with_log(settings, |session| migrate::migrate(&command, session)),

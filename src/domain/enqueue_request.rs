@@ -151,6 +151,14 @@ impl EnqueueRequest {
     }
 }
 
+/// What is wrong with a job that nobody would finish. (In SQL it is taken, and ends behind its download.)
+pub fn untranscribed(job: &NewJob, transcribes: bool) -> Option<FieldFault> {
+    let refused = job.job_type == JobType::Full && !transcribes;
+    refused.then(|| {
+        FieldFault::new("job_type", "job_type full needs a transcription service: set transcription.base_url")
+    })
+}
+
 fn checked_time(time: DateTime<Utc>) -> Result<DateTime<Utc>, FieldFault> {
     if RUN_AT_YEARS.contains(&time.year()) {
         return Ok(time);

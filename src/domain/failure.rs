@@ -110,6 +110,8 @@ pub struct Failure {
     pub blame: Option<Blame>,
     /// The hold that this attempt met: the job waits for its end, and the attempt does not count.
     pub held_by: Option<HoldKey>,
+    /// The same would come of every further attempt, whatever the code.
+    pub for_good: bool,
 }
 
 impl Failure {
@@ -121,6 +123,7 @@ impl Failure {
             http_status: None,
             blame: None,
             held_by: None,
+            for_good: false,
         }
     }
 
@@ -148,9 +151,15 @@ impl Failure {
         self
     }
 
+    #[must_use]
+    pub fn for_good(mut self) -> Self {
+        self.for_good = true;
+        self
+    }
+
     /// Whether another attempt can end otherwise.
     pub fn can_pass(&self) -> bool {
-        !matches!(self.code, FailureCode::Gone | FailureCode::UrlRefused | FailureCode::TooLarge)
+        !self.for_good && !matches!(self.code, FailureCode::Gone | FailureCode::UrlRefused | FailureCode::TooLarge)
     }
 }
 

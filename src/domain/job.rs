@@ -253,7 +253,7 @@ pub struct StoredRecording {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transcript {
     pub text: String,
-    /// ISO 639-1, where the service says it.
+    /// As the service says it, where it does: a code such as `he`, or a name such as `hebrew`.
     pub language: Option<String>,
     pub model: String,
     /// `[{"start": 0.0, "end": 1.5, "text": "…"}]`, in seconds; empty where the service gives none.

@@ -44,4 +44,5 @@ pub mod sql_script;
 pub mod storage_url;
 pub mod text;
 pub mod trace;
+pub mod transcript;
 pub mod url_policy;

@@ -11,6 +11,7 @@
 //! | `jobs`, `operate`, `businesses`, `holds`, `fleet` | the API |
 //! | `bulk` | many jobs as JSON lines |
 //! | `recordings` | what is stored of a call, with its media |
+//! | `transcripts` | what was said, found by its words |
 //! | `access`, `limits` | who may use it, and how often |
 //! | `dashboard` | the pages at `/`, and their stream |
 //! | `health` | `/healthz`, `/readyz` |
@@ -45,6 +46,7 @@ mod recordings;
 mod routes;
 mod server;
 mod signature;
+mod transcripts;
 mod webhooks;
 
 pub use access::Tokens;
@@ -65,12 +67,13 @@ use crate::{
     actors::{listener::JobsCameIn, supervision::Outbox},
     domain::{
         account::Accounts,
-        ids::SidForm,
+        enqueue_request::untranscribed,
+        ids::{AccountSid, SidForm},
         job::{Enqueued, NewJob},
         observation::{Observation, Observer},
         ports::{
             BusinessLookup, FleetView, Gate, Holds, JobBook, Operations, RecordingBook, Storage, StoreError,
-            StoreResult,
+            StoreResult, TranscriptBook,
         },
         recording_url::ProviderBases,
         trace::{TraceParent, Tracer},
@@ -92,6 +95,7 @@ pub struct HttpDeps {
     pub fleet: Arc<dyn FleetView>,
     pub gate: Arc<dyn Gate>,
     pub recordings: Arc<dyn RecordingBook>,
+    pub transcripts: Arc<dyn TranscriptBook>,
     pub storage: Arc<dyn Storage>,
     pub tracer: Arc<dyn Tracer>,
     pub io: Handle,
@@ -109,6 +113,8 @@ pub struct HttpDeps {
     pub live: Live,
     pub tokens: Tokens,
     pub limits: Limits,
+    /// Whether anybody transcribes: jobs of the type `full` are refused where nobody does.
+    pub transcribes: bool,
     pub webhook: WebhookConfig,
     pub provider_bases: ProviderBases,
     pub sid_form: SidForm,
@@ -174,6 +180,9 @@ impl HttpDeps {
         job: NewJob,
         token: Option<String>,
     ) -> Result<Enqueued, Problem> {
+        if let Some(fault) = untranscribed(&job, self.transcribes) {
+            return Err(Problem::invalid(vec![fault]));
+        }
         let span = arrival.begin(self, &job);
         let answer = self.commit(NewJob { trace_parent: span.trace_parent(), ..job }, token).await;
         arrival::end(span, &answer);

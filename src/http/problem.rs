@@ -265,8 +265,15 @@ impl Problem {
     fn of(error: &StoreError) -> Self {
         match error.sqlstate.as_deref() {
             Some(state) if SCHEMA_BEHIND.contains(&state) => Self::schema_behind(),
+            Some(QUERY_CANCELED) => Self::too_costly(),
             _ => Self::unavailable(),
         }
+    }
+
+    fn too_costly() -> Self {
+        let title = "The database takes too long";
+        let detail = "it gave up; a narrower question (more words, one business) is answered sooner";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", title, detail)
     }
 
     /// The database answers, but has not (all of) our tables yet.
@@ -279,6 +286,9 @@ impl Problem {
 
 /// No such schema, table, column or function (PostgreSQL documentation, Appendix A).
 const SCHEMA_BEHIND: [&str; 4] = ["3F000", "42P01", "42703", "42883"];
+
+/// A statement that ran into its time limit (the same).
+const QUERY_CANCELED: &str = "57014";
 
 impl From<&StoreError> for Problem {
     fn from(error: &StoreError) -> Self {

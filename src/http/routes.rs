@@ -9,7 +9,7 @@ use super::{
     fleet, health, holds, jobs, metrics, openapi,
     operate::{self, Changed, ChangedMany, Selection},
     operation::{FORM, JSON, JSON_LINES, Operation, delete, get, patch, post},
-    recordings, webhooks,
+    recordings, transcripts, webhooks,
 };
 use crate::domain::{
     access::Scope::{Enqueue, Operate, Read},
@@ -21,6 +21,7 @@ use crate::domain::{
     job::{Enqueued, JobState, JobView},
     overview::Overview,
     ports::FleetStatus,
+    transcript::TranscriptView,
 };
 use actix_web::web::to;
 use serde_json::Value;
@@ -227,6 +228,15 @@ fn of_recordings() -> Vec<Operation> {
             .refuses(412)
             .refuses(416)
             .refuses(500),
+        which(get("/v1/recordings/{call_sid}/transcript", || to(recordings::transcript), "What is said in it."))
+            .answers::<TranscriptView>(200, "Its words."),
+        get("/v1/transcripts", || to(transcripts::search), "Transcripts with these words, the newest first.")
+            .needs(Read)
+            .query::<Words>("q", "needed: words, \"a phrase\", one or another, -without")
+            .query::<BusinessId>("business_id", "only those of this business")
+            .query::<SearchLimit>("limit", "how many; 20 where it is missing")
+            .query::<SearchPlace>("after", "`next` of the page before")
+            .answers::<transcripts::TranscriptsPage>(200, "A page of them."),
     ]
 }
 
@@ -271,6 +281,24 @@ struct Media(Vec<u8>);
 #[schema(pattern = "^[0-9a-f]{64}$")]
 #[expect(dead_code, reason = "stands for its schema")]
 struct Checksum(String);
+
+/// What is looked for.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, min_length = 1, max_length = 200)]
+#[expect(dead_code, reason = "stands for its schema")]
+struct Words(String);
+
+/// Where a page of transcripts ends.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, pattern = "^[0-9]+-[0-9]+$")]
+#[expect(dead_code, reason = "stands for its schema")]
+struct SearchPlace(String);
+
+/// Transcripts of one page.
+#[derive(utoipa::ToSchema)]
+#[schema(minimum = 1, maximum = 100, default = 20)]
+#[expect(dead_code, reason = "stands for its schema")]
+struct SearchLimit(u16);
 
 /// Rows of one page.
 #[derive(utoipa::ToSchema)]

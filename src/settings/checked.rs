@@ -8,7 +8,7 @@ use super::{
         AudioSettings, DatabaseSettings, Environment, HoldSettings, HttpSettings, LogFormat, LogSettings,
         MappingSettings, MigrationSettings, Pooler, QueueSettings, ReconcileSettings, RecordingSettings, Roles,
         Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings, TelemetrySettings,
-        TwilioSettings, WorkerSettings,
+        TranscriptionSettings, TwilioSettings, WorkerSettings,
     },
 };
 use crate::domain::{
@@ -84,6 +84,15 @@ impl Checked {
             faults.push(format!("recordings.forms (from {}): {error}", self.origin("recordings.forms")));
         }
         self.at_least(faults, "queue.lease", "twilio.attempt_timeout", 1);
+        if set("transcription.base_url") {
+            self.at_least(faults, "twilio.attempt_timeout", "transcription.timeout", 1);
+        } else if set("transcription.api_key") {
+            faults.push(
+                "transcription.base_url: CALLSPOOL_TRANSCRIPTION_KEY is set, and not whose key it is; set the address \
+                 of its service too"
+                    .to_owned(),
+            );
+        }
         self.at_least(faults, "queue.beat_ttl", "queue.beat_interval", 3);
         self.at_least(faults, "queue.poll_max", "queue.poll_min", 1);
         self.at_least(faults, "storage.sweep_age", "queue.lease", 1);
@@ -262,6 +271,7 @@ impl Checked {
                 interval: self.duration("reconcile.interval"),
                 look_back: self.duration("reconcile.look_back"),
             },
+            transcription: self.transcription(),
             queue: self.queue(),
             worker: WorkerSettings { count: self.int("worker.count") },
             retry: RetryPolicy {
@@ -352,6 +362,17 @@ impl Checked {
             lookup_url: self.text("mapping.lookup_url").and_then(|url| url.parse().ok()),
             lookup_token: self.secret("mapping.lookup_token"),
             lookup_timeout: self.duration("mapping.lookup_timeout"),
+        }
+    }
+
+    fn transcription(&self) -> TranscriptionSettings {
+        TranscriptionSettings {
+            base_url: self.text("transcription.base_url").and_then(|url| url.parse().ok()),
+            api_key: self.secret("transcription.api_key"),
+            model: self.string("transcription.model"),
+            language: self.text("transcription.language").map(ToOwned::to_owned),
+            timeout: self.duration("transcription.timeout"),
+            max_bytes: self.int("transcription.max_bytes"),
         }
     }
 

@@ -323,6 +323,38 @@ pub(super) const KEYS: &[Key] = &[
         "how far each of them goes back behind the one before; longer than the longest call",
     ),
     key(
+        "transcription.base_url",
+        None,
+        Kind::HttpUrl,
+        "the base of an OpenAI-compatible service, as https://api.openai.com/v1; without one, jobs of the type full are \
+         refused",
+    ),
+    key(
+        "transcription.api_key",
+        Some("CALLSPOOL_TRANSCRIPTION_KEY"),
+        Kind::Secret,
+        "sent to it as a bearer token, where it wants one",
+    ),
+    key("transcription.model", None, Kind::Name, "the model that transcribes"),
+    key(
+        "transcription.language",
+        None,
+        Kind::Language,
+        "what is spoken; the service finds out for each recording where it is not said",
+    ),
+    key(
+        "transcription.timeout",
+        None,
+        ms(100, DAY),
+        "longest wait for one transcript, the upload included; at most twilio.attempt_timeout",
+    ),
+    key(
+        "transcription.max_bytes",
+        None,
+        Kind::Int { min: 1024, max: 1 << 40 },
+        "the largest recording that is sent, in bytes",
+    ),
+    key(
         "queue.default_max_slots",
         None,
         Kind::Int { min: 0, max: 10_000 },

@@ -61,6 +61,8 @@ pub(super) enum Kind {
     Layout,
     LogLevel,
     AccountSid,
+    /// ISO 639: two or three letters.
+    Language,
     /// One word; never shown. The line break at the end of a secret's file is refused rather than never right.
     Secret,
     /// One or more of them; never shown.
@@ -144,6 +146,10 @@ impl Kind {
             Self::Layout => raw.parse::<Layout>().ok().map(|_| text()),
             Self::LogLevel => raw.parse::<Targets>().ok().map(|_| text()),
             Self::AccountSid => AccountSid::parse(raw, SidForm::Short).ok().map(|_| text()),
+            Self::Language => {
+                let letters = raw.bytes().all(|byte| byte.is_ascii_lowercase());
+                (letters && (2..=3).contains(&raw.len())).then(text)
+            }
             Self::PostgresUrl => {
                 let scheme = ["postgres:", "postgresql:"].iter().any(|scheme| raw.starts_with(scheme));
                 let parsed = scheme && raw.parse::<PgConnectOptions>().is_ok();
@@ -181,6 +187,7 @@ impl Kind {
                 "error, warn, info, debug, trace or off, also by target: info,callspool=debug".to_owned()
             }
             Self::AccountSid => "AC and 32 hexadecimal digits".to_owned(),
+            Self::Language => "a language's code of two or three lower-case letters, as en or he".to_owned(),
             Self::Secret => "one word, without spaces and line breaks".to_owned(),
             Self::AuthTokens => "one word, or several separated by commas while they are rotated".to_owned(),
             Self::ApiKey => "SK and 32 letters or digits, a colon, and the key's secret".to_owned(),

@@ -18,5 +18,5 @@ pub use load::{Effective, EffectiveValue, SettingsError};
 pub use typed::{
     AudioSettings, DatabaseSettings, Environment, HttpSettings, LogFormat, LogSettings, MigrationSettings, Pooler,
     QueueSettings, RecordingSettings, Role, Roles, Rotation, Settings, ShutdownSettings, StorageSettings,
-    SupervisionSettings, TelemetrySettings, TwilioSettings, WorkerSettings,
+    SupervisionSettings, TelemetrySettings, TranscriptionSettings, TwilioSettings, WorkerSettings,
 };

@@ -90,6 +90,7 @@ pub struct Settings {
     pub twilio: TwilioSettings,
     pub mapping: MappingSettings,
     pub reconcile: ReconcileSettings,
+    pub transcription: TranscriptionSettings,
     pub queue: QueueSettings,
     pub worker: WorkerSettings,
     pub retry: RetryPolicy,
@@ -252,6 +253,18 @@ pub struct ReconcileSettings {
     /// Zero: it does not look.
     pub interval: Duration,
     pub look_back: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct TranscriptionSettings {
+    /// `None`: nothing is transcribed.
+    pub base_url: Option<Url>,
+    pub api_key: Option<SecretString>,
+    pub model: String,
+    pub language: Option<String>,
+    pub timeout: Duration,
+    /// In bytes.
+    pub max_bytes: u64,
 }
 
 #[derive(Debug, Clone)]

@@ -25,6 +25,7 @@ mod reconcile;
 mod recordings;
 mod rows;
 mod statements;
+mod transcripts;
 mod upkeep;
 
 // The words of this interface, for the command line.
@@ -32,10 +33,10 @@ pub use crate::domain::{
     backfill::BackfillStatus,
     business::{BusinessChange, BusinessFilter, BusinessView},
     duration,
-    enqueue_request::{EnqueueRequest, FieldFault},
+    enqueue_request::{EnqueueRequest, FieldFault, untranscribed},
     explain::{Detail, Explanation, LiveInstance, Reason, ScheduledWhy, SlotHolder, span},
     hold::{Hold, HoldKey, HoldView},
-    ids::{AccountSid, BusinessId, CallSid, JobId, SidForm},
+    ids::{AccountSid, BusinessId, CallSid, JobId, RecordingSid, SidForm},
     job::{AttemptView, Enqueued, JobFilter, JobState, JobView, NewJob},
     migration::{
         MigrationFailure, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
@@ -44,9 +45,14 @@ pub use crate::domain::{
     migration_script::application_search_path,
     operate::{BATCH, JobOutcome, Operator, OperatorAction, Outcome},
     overview::{Failing, Overview, PulsePoint, Stall},
-    ports::{Backlog, FleetStatus, FleetView, Gate, Holds, JobBook, Operations, StoreError},
+    ports::{
+        Backlog, FleetStatus, FleetView, Gate, Holds, JobBook, Operations, RecordingBook, StoreError,
+        TranscriptBook,
+    },
     reconcile::Counts,
-    recording_url::{ProviderBase, ProviderBases},
+    recording::{Lookup, RecordingFilter},
+    recording_url::ProviderBases,
+    transcript::{MAX_QUESTION, Question, TranscriptFound, TranscriptPlace, TranscriptSearch, TranscriptView},
 };
 
 use crate::domain::{ids::InstanceId, ports::StoreResult, retry::RetryPolicy};

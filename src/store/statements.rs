@@ -41,6 +41,11 @@ statements! {
                    where call_sid = $1 and ($2::bigint is null or business_id = $2)
                      and ($3::text is null or recording_sid = $3)
                    order by stored_at desc, job_id desc limit 1000";
+    transcript = "select business_id, call_sid, recording_sid, job_id, text, language, model, segments, made_at
+                    from {s}.transcript
+                   where business_id = $1 and recording_key = $2 and call_sid = $3";
+    transcript_limit = "select set_config('statement_timeout', $1, true)";
+    transcript_search = "select * from {s}.transcript_search($1, $2, $3, $4, $5)";
     held = "select l.job_id, l.lease_id, l.worker, l.generation, l.business_id, j.call_sid
               from {s}.job_lease l join {s}.job j using (job_id) where l.instance_id = $1";
     held_by = "select l.job_id, l.lease_id, l.attempt, l.business_id, j.call_sid, j.job_type, j.max_attempts,

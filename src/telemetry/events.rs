@@ -57,6 +57,21 @@ pub const ALL: &[Event] = &[
         "the recording is whole in the storage",
     ),
     event(
+        "📝",
+        "WORKER_TRANSCRIBED",
+        &["call_sid", "model", "language", "chars", "duration_ms"],
+        "the recording's words are there",
+    ),
+    Event {
+        speaks: true,
+        ..event(
+            "",
+            "TRANSCRIPTION_OFF",
+            &["call_sid", "business_id"],
+            "a job of the type full ended behind its download: transcription.base_url is not set",
+        )
+    },
+    event(
         "🔓",
         "WORKER_RELEASE_SLOT",
         &["call_sid", "business_id", "reason"],

@@ -86,6 +86,8 @@ mod recordings_waiting;
 mod storage;
 mod supervision_faults;
 mod traces;
+mod transcript;
+mod transcript_search;
 mod webhook;
 mod webhook_limits;
 mod webhook_mapping;

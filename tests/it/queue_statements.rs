@@ -10,15 +10,17 @@ use callspool::{
         business::{BusinessChange, BusinessFilter},
         hold::{Blame, HoldKey, HoldRules},
         ids::{AccountSid, JobId, SidForm},
-        job::{ClaimedJob, JobFilter},
+        job::{Achieved, ClaimedJob, Disposition, JobFilter, JobType, NewJob, Transcript},
         lease::{Holder, WorkerLife},
         operate::{Operator, Outcome},
         overview::PulseCounts,
         ports::{
-            Blamed, Dispatch, FleetView, Gate, Holds, IntakeBook, JobBook, Operations, RecordingBook, Upkeep, Watch,
+            Blamed, Dispatch, FleetView, Gate, Holds, IntakeBook, JobBook, Operations, RecordingBook,
+            TranscriptBook, Upkeep, Watch,
         },
         reconcile::{Counts, RoundRules, Standing},
         recording::RecordingFilter,
+        transcript::TranscriptSearch,
     },
     store::Store,
 };
@@ -82,6 +84,7 @@ async fn run_everything(behind_pooler: bool) {
     let filter = RecordingFilter { call_sid: new_job(1, 1).call_sid, business_id: None, recording_sid: None };
     assert!(store.recordings(&filter).await.unwrap().is_empty());
     reconcile(&store, &jobs[1]).await;
+    transcripts(&mut claimer).await;
     operate(&store, jobs[1].id).await;
     hold(&store).await;
     as_the_release_before(&database).await;
@@ -119,6 +122,41 @@ async fn reconcile(store: &Store, dead: &ClaimedJob) {
     assert_eq!((round.page.as_deref(), round.counts), (Some("/2"), counts));
     store.leave_round(&account, Duration::ZERO, true).await.unwrap();
     assert!(store.note_page(&account, None, &counts, &rules).await.unwrap().is_none(), "out of hand");
+}
+
+/// One is made, read and found.
+async fn transcripts(claimer: &mut Claimer) {
+    let job = NewJob { job_type: JobType::Full, ..new_job(7, 7) };
+    let (business_id, call_sid) = (job.business_id, job.call_sid.clone());
+    claimer.store.enqueue(&[job]).await.unwrap();
+    let claimed = claimer.claim(10).await;
+    let full = claimed.iter().find(|job| job.job_type == JobType::Full).unwrap();
+    let transcript = Transcript {
+        text: "some words".to_owned(),
+        language: None,
+        model: "m".to_owned(),
+        segments: serde_json::json!([{ "start": 0, "end": 1.5, "text": "some words" }]),
+    };
+    for job in &claimed {
+        let end = if job.id == full.id {
+            Disposition::Achieved(Achieved::Transcribed(transcript.clone()))
+        } else {
+            Disposition::HandBack
+        };
+        claimer.settle_all([(job, end)]).await;
+    }
+    let recording_sid = full.recording_sid.clone();
+    let store = &claimer.store;
+    let found = store.transcript(business_id, &call_sid, recording_sid.as_ref()).await.unwrap().unwrap();
+    assert_eq!((found.text.as_str(), found.segments.len()), ("some words", 1));
+    for business_id in [None, Some(business_id)] {
+        let question = "words".parse().unwrap();
+        let search = TranscriptSearch { question, business_id, after: None, limit: 10 };
+        let page = store.search_transcripts(&search).await.unwrap();
+        assert_eq!(page.len(), 1);
+        let search = TranscriptSearch { after: Some(page[0].place()), ..search };
+        assert!(store.search_transcripts(&search).await.unwrap().is_empty());
+    }
 }
 
 async fn operate(store: &Store, dead: JobId) {

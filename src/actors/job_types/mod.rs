@@ -2,13 +2,16 @@
 //! [`JobHandlers::get`].
 
 mod download_only;
+mod full;
 mod guarded;
 
 pub use download_only::{DownloadOnly, Wanted};
+pub use full::Full;
 pub use guarded::{GuardDeps, Guarded};
 
 use crate::domain::{
     failure::Failure,
+    hold::HoldKey,
     job::{Achieved, ClaimedJob, JobType},
     trace::Branch,
 };
@@ -20,6 +23,10 @@ use std::sync::Arc;
 #[async_trait]
 pub trait JobHandler: Send + Sync {
     async fn run(&self, job: &ClaimedJob, spans: &Branch) -> Result<Achieved, Failure>;
+    /// What the attempt depends on; while a hold stands for one of them, it need not begin. Pure: nothing is asked.
+    fn depends(&self, _: &ClaimedJob) -> Vec<HoldKey> {
+        Vec::new()
+    }
 }
 
 #[derive(Clone)]

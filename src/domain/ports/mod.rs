@@ -9,6 +9,7 @@ mod holds;
 mod intake;
 mod operators;
 mod queue;
+mod transcripts;
 
 pub use edges::*;
 pub use gate::*;
@@ -16,6 +17,7 @@ pub use holds::*;
 pub use intake::*;
 pub use operators::*;
 pub use queue::*;
+pub use transcripts::*;
 
 use super::text::clean;
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     domain::{
-        enqueue_request::{EnqueueRequest, FieldFault},
+        enqueue_request::{EnqueueRequest, FieldFault, untranscribed},
         ids::SidForm,
         job::NewJob,
         recording_url::ProviderBases,
@@ -30,7 +30,12 @@ pub(super) struct Checked {
 }
 
 impl Checked {
-    pub(super) async fn read<S>(mut lines: Lines<S>, bases: &ProviderBases, form: SidForm) -> Result<Self, Problem>
+    pub(super) async fn read<S>(
+        mut lines: Lines<S>,
+        bases: &ProviderBases,
+        form: SidForm,
+        transcribes: bool,
+    ) -> Result<Self, Problem>
     where
         S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     {
@@ -44,7 +49,7 @@ impl Checked {
             match line {
                 Line::TooLong => faults.add(place, [too_long(lines.line_limit())]),
                 Line::Whole(text) if text.trim_ascii().is_empty() => {}
-                Line::Whole(text) => match EnqueueRequest::job_from_json(&text, bases, form) {
+                Line::Whole(text) => match job(&text, bases, form, transcribes) {
                     Err(wrong) => faults.add(place, wrong),
                     // Nothing will be enqueued: the rest is read for what is wrong with it.
                     Ok(_) if faults.count > 0 => {}
@@ -65,6 +70,11 @@ impl Checked {
         self.jobs.push(job);
         self.places.push(place);
     }
+}
+
+fn job(text: &[u8], bases: &ProviderBases, form: SidForm, transcribes: bool) -> Result<NewJob, Vec<FieldFault>> {
+    let job = EnqueueRequest::job_from_json(text, bases, form)?;
+    untranscribed(&job, transcribes).map_or(Ok(job), |fault| Err(vec![fault]))
 }
 
 fn too_long(limit: usize) -> FieldFault {

@@ -78,7 +78,8 @@ pub async fn enqueue(
     body::check_head(&request, &JSON_LINES, deps.bulk_limit)?;
     let permit = deps.limits.bulk()?;
     let lines = Lines::new(payload, deps.bulk_limit, deps.body_limit);
-    let Checked { mut jobs, places } = Checked::read(lines, &deps.provider_bases, deps.sid_form).await?;
+    let Checked { mut jobs, places } =
+        Checked::read(lines, &deps.provider_bases, deps.sid_form, deps.transcribes).await?;
     let span = arrival.begin_bulk(&deps);
     let trace_parent = span.trace_parent();
     for job in &mut jobs {

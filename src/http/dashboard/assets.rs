@@ -1,6 +1,9 @@
 //! The dashboard's files, as they are sent.
 
-use super::lean::{lean_css, lean_js};
+use super::{
+    bundle::bundle,
+    lean::{lean_css, lean_js},
+};
 use sha2::{Digest, Sha256};
 use std::{borrow::Cow, fmt::Write, sync::LazyLock};
 
@@ -15,6 +18,7 @@ pub struct Asset {
 impl Asset {
     fn new(name: &'static str, text: &'static str) -> Self {
         let (content_type, body): (_, Cow<str>) = match name.rsplit_once('.') {
+            Some(("main", "js")) => ("text/javascript; charset=utf-8", bundle().into()),
             Some((_, "js")) => ("text/javascript; charset=utf-8", lean_js(text).into()),
             Some((_, "css")) => ("text/css; charset=utf-8", lean_css(text).into()),
             Some((_, "svg")) => ("image/svg+xml", text.into()),
@@ -34,13 +38,8 @@ macro_rules! files {
     ($($name:literal)*) => { [$(Asset::new($name, include_str!(concat!("assets/", $name)))),*] };
 }
 
-static ASSETS: LazyLock<[Asset; 23]> = LazyLock::new(|| {
-    files! {
-        "index.html" "dashboard.css" "icon.svg" "boot.js" "main.js" "api.js" "live.js" "dom.js" "words.js" "en.js" "he.js"
-        "parts.js" "dialog.js" "plot.js" "explain.js" "overview.js" "jobs.js" "job.js" "businesses.js" "business.js"
-        "instances.js" "schema.js" "login.js"
-    }
-});
+static ASSETS: LazyLock<[Asset; 5]> =
+    LazyLock::new(|| files! { "index.html" "dashboard.css" "icon.svg" "boot.js" "main.js" });
 
 /// The page itself.
 pub const INDEX: &str = "index.html";
@@ -51,7 +50,7 @@ pub fn find(name: &str) -> Option<&'static Asset> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::bundle::MODULES, *};
     use std::{collections::BTreeSet, fs, path::Path};
 
     #[test]
@@ -59,7 +58,8 @@ mod tests {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/dashboard/assets");
         let names: BTreeSet<String> =
             fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        let served: BTreeSet<String> = ASSETS.iter().map(|asset| asset.name.to_owned()).collect();
+        let modules = MODULES.iter().map(|(name, _)| format!("{name}.js"));
+        let served: BTreeSet<String> = ASSETS.iter().map(|asset| asset.name.to_owned()).chain(modules).collect();
         assert_eq!(names, served);
     }
 

@@ -4,7 +4,9 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `assets` | the files, as they are sent |
+//! | `bundle` | the scripts as one |
 //! | `lean` | what only their readers in this repository need is left away |
+//! | `texts` | a language's texts without their keys |
 //! | `pages` | `/` and `/assets/…`, with a strict Content-Security-Policy |
 //! | `live` | the one sampler behind all streams, however many browsers look |
 //! | `events` | `GET /v1/events` |
@@ -13,9 +15,11 @@
 //! the login's cookie.
 
 mod assets;
+mod bundle;
 pub(super) mod events;
 mod lean;
 mod live;
 pub(super) mod pages;
+mod texts;
 
 pub use live::Live;

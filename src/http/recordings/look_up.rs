@@ -15,7 +15,7 @@ use std::sync::Arc;
 use url::form_urlencoded;
 
 /// Of a call's jobs, the newest ones that are looked at.
-const JOBS: u16 = 100;
+pub(super) const JOBS: u16 = 100;
 /// When to ask again, in seconds: for what runs or may run at any time, and at the latest.
 const SOON: i64 = 2;
 const AT_THE_LATEST: i64 = 60;
@@ -118,7 +118,7 @@ fn ask_again_in(explanation: &Explanation) -> i64 {
 }
 
 /// A player need not ask again; an operator may try the job again, and then it is on its way.
-fn over(job: &JobView) -> Problem {
+pub(super) fn over(job: &JobView) -> Problem {
     let JobView { id, attempt, .. } = job;
     match (job.state, &job.last_error) {
         (JobState::Done, _) => Problem::gone("removed", job, "it was stored, and is not kept any more".to_owned()),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `look_up` | which recording is meant, and what is answered where it is not stored |
 //! | `media` | the file itself: headers, HEAD, parts |
+//! | `transcript` | what is said in it |
 //! | `wanted` | what a request's conditions and its `Range` come to |
 //! | `body` | bytes from the I/O runtime to a server's thread |
 //!
@@ -13,15 +14,18 @@
 mod body;
 mod look_up;
 mod media;
+mod transcript;
 mod wanted;
 
 pub use media::media;
+pub use transcript::transcript;
 
 use super::{HttpDeps, problem::Problem};
 use crate::domain::{
     access::Scope,
     ids::RecordingSid,
     recording::{Lookup, RecordingView},
+    transcript::TranscriptNote,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -32,6 +36,8 @@ use utoipa::ToSchema;
 pub(super) struct Shown {
     #[serde(flatten)]
     recording: Box<RecordingView>,
+    /// null: it is not transcribed (yet).
+    transcript: Option<TranscriptNote>,
     others: Vec<RecordingSid>,
 }
 
@@ -44,7 +50,10 @@ pub async fn show(
     deps.authorize(&request, Scope::Read)?;
     let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
     match deps.look_up(&filter).await? {
-        Lookup::Stored { recording, others } => Ok(HttpResponse::Ok().json(Shown { recording, others })),
+        Lookup::Stored { recording, others } => {
+            let transcript = deps.transcript_of(&recording).await?.map(TranscriptNote::from);
+            Ok(HttpResponse::Ok().json(Shown { recording, transcript, others }))
+        }
         other => deps.not_stored(&filter, other).await,
     }
 }

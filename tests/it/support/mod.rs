@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod process;
 pub mod provider;
 pub mod terminal;
+pub mod transcriber;
 pub mod twilio;
 pub mod way;
 

@@ -1,7 +1,7 @@
 // One business: its slots now, its settings, its recent jobs, and who did what.
 
 import { query, resource } from './api.js';
-import { newest, pauseButton, settings } from './businesses.js';
+import { keeping, newest, pauseButton, settings } from './businesses.js';
 import { h } from './dom.js';
 import { columns } from './jobs.js';
 import { bar, card, chip, empty, english, facts, fetched, jobLink, link, ltr, table } from './parts.js';
@@ -38,6 +38,7 @@ export function business({ id, changed, may }) {
         card(t('business.settings'),
           may('operate') ? [settings(found, load), !found.paused && h('div', { class: 'row', key: 'pause' }, pauseButton(found, load), h('span', { class: 'quiet' }, t('business.pause_means')))]
             : facts([[t('business.max_slots'), num(found.max_slots)], [t('business.weight'), num(found.weight)], [t('job.state'), found.paused ? chip('paused', t('paused')) : t('business.works')]]))),
+      'forms' in found && may('operate') && card(t('business.keeping'), keeping(found, load)),
       card(t('business.recent'), fetched(recent, ({ jobs }) => jobs.length === 0 ? empty(t('jobs.none')) : [
         table(t('business.recent'), columns(false), jobs, (job) => ({ key: job.id })),
         h('p', null, link(query('#/jobs', { business_id: id }), t('business.all_jobs')))])),

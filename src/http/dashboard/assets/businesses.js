@@ -3,11 +3,11 @@
 import { query, resource, send } from './api.js';
 import { h } from './dom.js';
 import { act } from './dialog.js';
+import { PAGE } from './jobs.js';
 import { live } from './live.js';
 import { bar, businessLink, button, chip, empty, fetched, table } from './parts.js';
 import { num, since, t } from './words.js';
 
-const PAGE = 50;
 /** What the database allows. */
 export const BOUNDS = { max_slots: [0, 10_000], weight: [1, 100] };
 
@@ -41,10 +41,36 @@ const submitted = (it, after) => async (event) => {
 
 const save = () => h('button', { type: 'submit', class: 'button primary' }, t('save'));
 
+const labelled = (name, input) => h('label', { class: 'small' }, h('span', null, t(`business.${name}`)), input);
+
 /** Slots and weight of one business, as a form. */
 export const settings = (it, after) =>
-  h('form', { class: 'settings', onsubmit: submitted(it, after) },
-    ['max_slots', 'weight'].map((name) => h('label', { class: 'small' }, h('span', null, t(`business.${name}`)), field(it, name))), save());
+  h('form', { class: 'settings', onsubmit: submitted(it, after) }, ['max_slots', 'weight'].map((name) => labelled(name, field(it, name))), save());
+
+const CHOICES = ['', 'true', 'false'];
+
+/** What is done with the recordings of one business. What is left empty is as configured for all. */
+export function keeping(it, after) {
+  const submit = async (event) => {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    const text = (name) => form.get(name).trim() || null;
+    const values = {
+      forms: text('forms')?.split(/[\s,]+/) ?? null,
+      retention_days: text('retention_days') && Number(text('retention_days')),
+      delete_at_provider: text('delete_at_provider') && text('delete_at_provider') === 'true',
+      completion_url: text('completion_url'),
+    };
+    if (await change(it.business_id, values, t('business.changed', { id: String(it.business_id) }))) await after();
+  };
+  const input = (name, more) => labelled(name, h('input', { name, value: String(it[name] ?? ''), dir: 'ltr', autocomplete: 'off', ...more }));
+  return h('form', { class: 'settings', onsubmit: submit },
+    input('forms', { placeholder: 'wav-dual, mp3', value: (it.forms ?? []).join(', ') }),
+    input('retention_days', { type: 'number', min: 0, max: 36500 }),
+    labelled('delete_at_provider', h('select', { name: 'delete_at_provider', value: String(it.delete_at_provider ?? '') }, CHOICES.map((value) => h('option', { value, key: value }, t(`choice.${value}`))))),
+    input('completion_url', { type: 'url', placeholder: 'https://…' }),
+    save(), h('p', { class: 'quiet' }, t('business.default')));
+}
 
 export function businesses({ params, changed, may, go }) {
   const after = params.get('after') ?? '';

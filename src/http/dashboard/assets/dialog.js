@@ -41,7 +41,7 @@ export const confirm = (title, text, action, kind = 'primary') =>
 
 let notices = [];
 
-function show() {
+function showNotices() {
   patch(document.getElementById('notices'), notices.map((notice) =>
     h('div', { key: notice.id, class: `toast ${notice.kind}` }, icon(notice.kind === 'bad' ? 'warn' : 'ok'), h('span', null, notice.text),
       h('button', { type: 'button', class: 'plain', 'aria-label': t('close'), onclick: () => drop(notice) }, icon('cross')))));
@@ -49,14 +49,14 @@ function show() {
 
 function drop(notice) {
   notices = notices.filter((other) => other !== notice);
-  show();
+  showNotices();
 }
 
 /** Seen and heard once. An error stays until it is closed. */
 export function say(text, kind = 'good') {
   const notice = { id: Math.random(), text, kind };
   notices = [...notices.slice(-2), notice];
-  show();
+  showNotices();
   announce(text);
   if (kind === 'good') setTimeout(() => drop(notice), 6_000);
 }

@@ -1,5 +1,7 @@
 // Why a job does not run now, and what to press: the same answer as `callspool jobs explain`.
 
+import { send } from './api.js';
+import { act } from './dialog.js';
 import { h } from './dom.js';
 import { businessLink, button, english, facts, icon, jobLink, link, ltr } from './parts.js';
 import { duration, has, language, num, since, t, when, word } from './words.js';
@@ -17,7 +19,7 @@ export function sentence(explanation) {
   return t(key, { max_slots, running, ahead, have, need, due: due_in_ms === undefined ? '' : duration(due_in_ms) });
 }
 
-export const title = (reason) => word('reason', reason);
+export const reasonTitle = (reason) => word('reason', reason);
 
 const place = (it) => t('worker', { host: it.host ? ltr(it.host) : t('gone'), n: it.worker });
 
@@ -45,6 +47,12 @@ const DETAIL = {
     [t('schema.need'), num(detail.need)],
     detail.lock_holder && [t('schema.lock'), ltr(`pid ${detail.lock_holder.pid} ${detail.lock_holder.app ?? ''}`)],
   ]),
+  held: ({ hold }) => facts([
+    [t('hold'), ltr(hold.key)],
+    [t('job.error'), english(hold.message)],
+    hold.until && [t('why.due'), when(hold.until)],
+    hold.probe_at && [t('hold.probe'), when(hold.probe_at)],
+  ]),
   running: (detail) => facts([
     [t('job.where'), place(detail)],
     [t('job.started'), when(detail.started_at)],
@@ -70,10 +78,10 @@ const anything = (detail) =>
 export function explanation(it, press) {
   const trouble = isTrouble(it.reason);
   return h('section', { class: `card explain ${trouble ? 'trouble' : ''} ${it.reason} ${it.reason === 'finished' ? it.state : ''}` },
-    h('h2', null, icon(trouble ? 'warn' : it.reason !== 'finished' ? 'clock' : it.state === 'done' ? 'ok' : 'cross'), h('b', null, it.reason === 'finished' ? word('state', it.state) : title(it.reason)), it.since && h('span', { class: 'since' }, t('since', { ago: since(it.since) }))),
+    h('h2', null, icon(trouble ? 'warn' : it.reason !== 'finished' ? 'clock' : it.state === 'done' ? 'ok' : 'cross'), h('b', null, it.reason === 'finished' ? word('state', it.state) : reasonTitle(it.reason)), it.since && h('span', { class: 'since' }, t('since', { ago: since(it.since) }))),
     h('p', { class: 'sentence' }, sentence(it)),
-    (DETAIL[it.reason] ?? anything)(it.detail ?? {}),
-    (it.also ?? []).length > 0 && h('p', { class: 'quiet' }, t('why.also'), ' ', it.also.map(title).join(', ')),
+    (DETAIL[it.detail?.hold ? 'held' : it.reason] ?? anything)(it.detail ?? {}),
+    (it.also ?? []).length > 0 && h('p', { class: 'quiet' }, t('why.also'), ' ', it.also.map(reasonTitle).join(', ')),
     h('div', { class: 'row' }, press, it.next && h('p', { class: 'next quiet' }, t('why.next'), ' ', english(it.next))));
 }
 
@@ -89,7 +97,21 @@ export function stall(it, mayOperate, resume) {
   const text = language === 'en' ? it.text : [t('jobs.n', { n: it.ready }), ' · ', t('businesses.count', { n: it.businesses }), ' · ', t('stall.longest'), ' ', businessLink(it.business_id)];
   return h('li', { key: it.reason, class: `stall ${paused ? 'calm' : ''}` }, icon(paused ? 'pause' : 'warn'),
     h('div', null,
-      h('h3', null, it.reason === 'runnable' ? t('stall.runnable') : title(it.reason), h('span', { class: 'since' }, t('since', { ago: since(it.since) }))),
+      h('h3', null, it.reason === 'runnable' ? t('stall.runnable') : reasonTitle(it.reason), h('span', { class: 'since' }, t('since', { ago: since(it.since) }))),
       h('p', null, text)),
     h('div', { class: 'press' }, press(), h('a', { href: `#/jobs?state=ready&business_id=${it.business_id}` }, t('press.jobs'))));
 }
+
+export const liftButton = (key, after) => button(t('hold.lift'), { onclick: async () => {
+  await act(() => send('POST', `/v1/holds/${encodeURIComponent(key)}/lift`), () => t('hold.lifted'));
+  await after?.();
+} });
+
+/** What many jobs wait for together, beside what is stuck. */
+export const hold = (it, mayOperate) =>
+  h('li', { key: it.key, class: 'stall calm hold' }, icon('warn'),
+    h('div', null,
+      h('h3', null, reasonTitle(it.reason), ' ', ltr(it.key), h('span', { class: 'since' }, t('since', { ago: since(it.since) }))),
+      h('p', null, english(it.message)),
+      h('p', { class: 'quiet' }, t('hold.waiting', { jobs: t('jobs.n', { n: it.waiting }) }), (it.until || it.probe_at) && [' · ', t(it.until ? 'why.due' : 'hold.probe'), ' ', when(it.until || it.probe_at)])),
+    h('div', { class: 'press' }, mayOperate && liftButton(it.key)));

@@ -1,22 +1,27 @@
 // One job: why it stands where it stands, what was tried, and the recording itself.
 
-import { query, resource, send } from './api.js';
+import { resource, send } from './api.js';
 import { h } from './dom.js';
 import { act, confirm } from './dialog.js';
-import { explanation } from './explain.js';
+import { explanation, liftButton } from './explain.js';
 import { MAY_CANCEL, MAY_RETRY } from './jobs.js';
 import { businessLink, button, card, english, facts, fetched, lastError, link, ltr, state } from './parts.js';
-import { bytes, duration, num, t, when, word } from './words.js';
+import { player } from './recording.js';
+import { duration, num, t, when, word } from './words.js';
 
 export function job({ id, changed, may }) {
   const path = `/v1/jobs/${encodeURIComponent(id)}`;
-  const [it, why, attempts, recording] = [resource(changed), resource(changed), resource(changed), resource(changed)];
-  let unplayable = false;
+  const [it, why, attempts] = [resource(changed), resource(changed), resource(changed)];
+  let recording = null;
 
   async function load() {
     await Promise.all([it.load(path), why.load(`${path}/explain`), attempts.load(`${path}/attempts`)]);
     const found = it.data;
-    if (found?.state === 'done' && !recording.data) await recording.load(query(`/v1/recordings/${encodeURIComponent(found.call_sid)}`, { business_id: found.business_id }));
+    // Of one whose words could not be had, too.
+    if (!recording && (found?.state === 'done' || found?.last_error?.code === 'transcription_error')) {
+      recording = player(found, changed, may);
+      await recording.load();
+    }
   }
   const retry = async () => {
     await act(() => send('POST', `${path}/retry`), () => t('job.retried'));
@@ -49,7 +54,7 @@ export function job({ id, changed, may }) {
       why.data && explanation(why.data, press(found)),
       h('div', { class: 'columns' },
         card(t('job.timeline'), timeline(found)),
-        h('div', null, found.state === 'done' && player(found), card(t('job.facts'), facts([
+        h('div', null, recording?.view(), card(t('job.facts'), facts([
           [t('job.call'), ltr(found.call_sid)],
           [t('job.recording'), ltr(found.recording_sid ?? '–')],
           [t('job.type'), ltr(found.job_type)],
@@ -67,6 +72,7 @@ export function job({ id, changed, may }) {
 
   function press(found) {
     const reason = why.data.reason;
+    if (why.data.detail?.hold && may('operate')) return liftButton(why.data.detail.hold.key, load);
     if (reason === 'business_paused' && may('operate')) return button(t('resume'), { picture: 'play', kind: 'primary', onclick: resume });
     if (reason === 'slots_full') return link(`#/businesses/${found.business_id}`, t('press.slots'));
     if (reason === 'no_live_workers') return link('#/instances', t('press.instances'));
@@ -86,20 +92,5 @@ export function job({ id, changed, may }) {
       found.state === 'scheduled' && step('scheduled', t('timeline.next'), found.run_at),
       found.state === 'ready' && step('ready', t('timeline.waits'), found.run_at ?? found.enqueued_at),
       found.finished_at && step(found.state, word('state', found.state), found.finished_at));
-  }
-
-  function player(found) {
-    const media = query(`/v1/recordings/${encodeURIComponent(found.call_sid)}/media`, { business_id: found.business_id });
-    const data = recording.data;
-    return card(t('job.audio'),
-      h('audio', { controls: true, preload: 'none', src: media, 'aria-label': t('job.audio'), onerror: () => { unplayable = true; changed(); } }),
-      unplayable && h('p', { class: 'notice warn' }, t('job.unplayable')),
-      data && facts([
-        data.duration_ms && [t('audio.duration'), duration(data.duration_ms)],
-        data.bytes && [t('audio.size'), bytes(data.bytes)],
-        data.content_type && [t('job.type'), ltr(data.content_type)],
-        data.sha256 && [t('audio.sha256'), ltr(data.sha256, 'mono breaks')],
-      ]),
-      h('p', null, h('a', { href: media, download: '' }, t('job.download'))));
   }
 }

@@ -4,13 +4,13 @@ import { query, resource, send } from './api.js';
 import { h } from './dom.js';
 import { act, confirm } from './dialog.js';
 import { live } from './live.js';
-import { businessLink, button, empty, fetched, jobLink, lastError, state, table } from './parts.js';
+import { businessLink, button, empty, fetched, jobLink, lastError, ltr, state, table } from './parts.js';
 import { num, short, t, when } from './words.js';
 
 export const STATES = ['ready', 'running', 'scheduled', 'dead', 'cancelled', 'done'];
 export const MAY_RETRY = new Set(['dead', 'cancelled', 'scheduled']);
 export const MAY_CANCEL = new Set(['ready', 'scheduled', 'running']);
-const PAGE = 50;
+export const PAGE = 50;
 
 /** Where the pages before this one began, so that there is a way back: the API only goes forward. */
 const trail = [];
@@ -20,7 +20,7 @@ const moment = (job) => job.finished_at ?? (job.state === 'scheduled' ? job.run_
 
 export const columns = (withBusiness) => [
   { title: t('job.call'), name: true, cell: jobLink },
-  { title: t('job.state'), cell: (job) => state(job.state) },
+  { title: t('job.state'), cell: (job) => [state(job.state), job.job_type !== 'download_only' && [' ', ltr(job.job_type, 'chip')]] },
   withBusiness && { title: t('job.business'), cell: (job) => businessLink(job.business_id) },
   { title: t('job.attempt'), className: 'number', cell: (job) => t('slots.of', { used: job.attempt, limit: job.max_attempts }) },
   { title: t('job.enqueued'), cell: (job) => when(job.enqueued_at) },

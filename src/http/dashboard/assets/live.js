@@ -21,7 +21,7 @@ export const live = {
 let source = null;
 let retry = 0;
 let lost = 0;
-let changed = () => {};
+let onNews = () => {};
 
 /** The server's clock, which ages are told by: this machine's may be wrong. */
 let offset = 0;
@@ -39,7 +39,7 @@ export const isOld = () => live.receivedAt > 0 && age() > OLD_MS;
 export const refreshEvery = (viewers) => Math.max(4_000, viewers * 500);
 
 export function start(onChange) {
-  changed = onChange;
+  onNews = onChange;
   document.addEventListener('visibilitychange', follow);
   follow();
 }
@@ -47,43 +47,43 @@ export function start(onChange) {
 export function stop() {
   document.removeEventListener('visibilitychange', follow);
   clearTimeout(lost);
-  close();
+  disconnect();
   Object.assign(live, { state: 'off', overview: null, receivedAt: 0 });
 }
 
 // A page that nobody sees has no stream: a browser has six connections for all its tabs together.
 function follow() {
-  if (document.hidden) close();
-  else if (!source) open();
+  if (document.hidden) disconnect();
+  else if (!source) connect();
 }
 
-function close() {
+function disconnect() {
   clearTimeout(retry);
   source?.close();
   source = null;
 }
 
-function heard(news) {
+function hear(news) {
   clearTimeout(lost);
   lost = 0;
   Object.assign(live, { state: 'live' }, news);
-  changed();
+  onNews();
 }
 
-function open() {
-  close();
+function connect() {
+  disconnect();
   source = new EventSource('/v1/events');
   source.addEventListener('overview', (event) => {
     const { viewers, now: sent, ...overview } = JSON.parse(event.data);
     offset = Date.parse(sent) - Date.now() || 0;
-    heard({ overview, receivedAt: Date.now(), viewers, trouble: null });
+    hear({ overview, receivedAt: Date.now(), viewers, trouble: null });
   });
-  source.addEventListener('trouble', (event) => heard({ trouble: JSON.parse(event.data).code }));
+  source.addEventListener('trouble', (event) => hear({ trouble: JSON.parse(event.data).code }));
   source.onerror = () => {
     // The server ends a stream now and then to see the session again: nobody is to notice that.
     lost ||= setTimeout(() => {
       lost = 0;
-      if (!document.hidden) heard({ state: 'reconnecting' });
+      if (!document.hidden) hear({ state: 'reconnecting' });
     }, 2_500);
     // The browser tries again by itself, unless it was an answer that is no stream: 401, 503, a proxy's page.
     if (source?.readyState === EventSource.CLOSED) {
@@ -97,5 +97,5 @@ function open() {
 async function again() {
   // A session that is over says so here, and the page becomes the login.
   await get('/v1/status').catch(() => {});
-  if (!source && !document.hidden && live.state !== 'off') open();
+  if (!source && !document.hidden && live.state !== 'off') connect();
 }

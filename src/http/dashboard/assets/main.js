@@ -5,23 +5,26 @@ import { business } from './business.js';
 import { businesses } from './businesses.js';
 import { act, announce, open } from './dialog.js';
 import { h, patch } from './dom.js';
-import { title as reasonTitle } from './explain.js';
+import { reasonTitle } from './explain.js';
 import { instances } from './instances.js';
 import { job } from './job.js';
 import { jobs } from './jobs.js';
 import { age, isOld, live, now, refreshEvery, start, stop } from './live.js';
 import { login } from './login.js';
 import { overview } from './overview.js';
+import { recording } from './recording.js';
 import { icon } from './parts.js';
 import { schema } from './schema.js';
-import { clock, duration, language, t } from './words.js';
+import { transcripts } from './transcripts.js';
+import { clock, duration, language, root, t } from './words.js';
 
-const root = document.documentElement;
-const NAV = [['overview', '#/', 'o'], ['jobs', '#/jobs', 'j'], ['businesses', '#/businesses', 'b'], ['instances', '#/instances', 'i'], ['schema', '#/schema', 's']];
+const NAV = [['overview', '#/', 'o'], ['jobs', '#/jobs', 'j'], ['transcripts', '#/transcripts', 't'], ['businesses', '#/businesses', 'b'], ['instances', '#/instances', 'i'], ['schema', '#/schema', 's']];
 const ROUTES = [
   [/^\/?$/, overview, 'overview'],
   [/^\/jobs$/, jobs, 'jobs'],
   [/^\/jobs\/([^/]+)$/, job, 'jobs'],
+  [/^\/transcripts$/, transcripts, 'transcripts'],
+  [/^\/recordings\/([^/]+)$/, recording, 'transcripts'],
   [/^\/businesses$/, businesses, 'businesses'],
   [/^\/businesses\/([^/]+)$/, business, 'businesses'],
   [/^\/instances$/, instances, 'instances'],
@@ -179,9 +182,10 @@ async function signedIn() {
 // What is new is drawn; what is alarming is also said, once.
 let said = { state: 'live', stalls: '' };
 function heard() {
-  const news = { state: live.state, stalls: (live.overview?.stalls ?? []).map((it) => it.reason).join() };
+  const stuck = [...(live.overview?.holds ?? []), ...(live.overview?.stalls ?? [])];
+  const news = { state: live.state, stalls: stuck.map((it) => it.key ?? it.reason).join() };
   if (news.state !== said.state && news.state !== 'connecting') announce(t(`live.${news.state}`));
-  else if (news.stalls !== said.stalls && news.stalls) announce([t('stall.title'), ': ', live.overview.stalls.map((it) => reasonTitle(it.reason)).join(', ')]);
+  else if (news.stalls !== said.stalls && news.stalls) announce([t('stall.title'), ': ', stuck.map((it) => reasonTitle(it.reason)).join(', ')]);
   said = news;
   changed();
 }

@@ -3,7 +3,7 @@
 import { query, resource, send } from './api.js';
 import { h } from './dom.js';
 import { act } from './dialog.js';
-import { stall } from './explain.js';
+import { hold, stall } from './explain.js';
 import { live, now } from './live.js';
 import { bar, businessLink, card, chip, empty, icon, link } from './parts.js';
 import { plot, steps } from './plot.js';
@@ -43,7 +43,7 @@ export function overview({ changed, may }) {
       const why = (which) => data.failing?.filter((it) => it[which]).map((it) => `${num(it[which])} × ${it.code}`)[0];
       const lines = (...names) => names.map((name) => ({ name, label: t(`many.${name === 'done' ? 'stored' : name}`), area: false }));
       return [
-        stalls(data.stalls ?? []),
+        stalls(data.stalls ?? [], data.holds ?? []),
         h('ul', { class: 'tiles', 'aria-label': t('overview.queue') },
           tile('ready', backlog.ready, data.oldest_ready && t('overview.oldest', { age: since(data.oldest_ready) })),
           tile('running', backlog.running, t('overview.slots', { n: data.slots_in_use })),
@@ -63,9 +63,9 @@ export function overview({ changed, may }) {
     },
   };
 
-  function stalls(found) {
-    if (found.length === 0) return h('p', { class: 'notice good', key: 'calm' }, icon('ok'), t('stall.none'));
-    return h('section', { class: 'stalls', key: 'stalls' }, h('h2', null, t('stall.title')), h('ul', null, found.map((it) => stall(it, may('operate'), resume))));
+  function stalls(found, holds) {
+    if (found.length + holds.length === 0) return h('p', { class: 'notice good', key: 'calm' }, icon('ok'), t('stall.none'));
+    return h('section', { class: 'stalls', key: 'stalls' }, h('h2', null, t('stall.title')), h('ul', null, holds.map((it) => hold(it, may('operate'))), found.map((it) => stall(it, may('operate'), resume))));
   }
 }
 

@@ -6,6 +6,7 @@ import { t, word } from './words.js';
 const ICONS = {
   overview: 'M4 13h4v7H4zM10 8h4v12h-4zM16 4h4v16h-4z',
   jobs: 'M4 6h16M4 12h16M4 18h10',
+  transcripts: 'M4 5h16v11H10l-5 4v-4H4zM8 9h8M8 12h5',
   businesses: 'M4 20V8l8-4 8 4v12M9 20v-5h6v5M9 10h.01M15 10h.01',
   instances: 'M4 5h16v6H4zM4 13h16v6H4zM8 8h.01M8 16h.01',
   schema: 'M4 6c0-3 16-3 16 0v12c0 3-16 3-16 0zM4 6c0 3 16 3 16 0M4 12c0 3 16 3 16 0',

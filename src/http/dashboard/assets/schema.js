@@ -5,7 +5,7 @@ import { h } from './dom.js';
 import { bar, card, chip, empty, english, facts, fetched, icon, ltr, table } from './parts.js';
 import { duration, num, percent, since, t, when, word } from './words.js';
 
-const KIND = { applied: 'done', pending: 'scheduled', newer: 'done', drifted: 'dead', missing: 'dead', incompatible: 'dead', failed: 'dead', running: 'running', done: 'done' };
+const FATE = { applied: 'done', pending: 'scheduled', newer: 'done', drifted: 'dead', missing: 'dead', incompatible: 'dead', failed: 'dead', running: 'running', done: 'done' };
 
 export function schema({ changed }) {
   const [status, migrations] = [resource(changed), resource(changed)];
@@ -47,7 +47,7 @@ const holder = (it) => !it ? empty(t('schema.unlocked')) : facts([
 
 const backfill = (it) =>
   h('li', { key: it.name },
-    h('span', { class: 'who' }, ltr(it.name), chip(KIND[it.state], word('state', it.state))),
+    h('span', { class: 'who' }, ltr(it.name), chip(FATE[it.state], word('state', it.state))),
     bar(Math.round(it.percent ?? 0), 100, it.name),
     h('span', { class: 'much' }, it.percent === null ? '–' : percent(it.percent)),
     h('span', { class: 'more quiet' }, t('backfill.rows', { n: it.rows }), it.rows_per_s && [' · ', t('backfill.rate', { n: Math.round(it.rows_per_s) })], it.last_error && [' · ', english(it.last_error)]));
@@ -57,7 +57,7 @@ function records(found) {
   return table(t('schema.migrations'), [
     { title: t('version'), name: true, cell: (it) => ltr(`${it.set === 'callspool' ? '' : `${it.set} `}${it.version}`) },
     { title: t('schema.description'), className: 'wide', cell: (it) => english(it.description) },
-    { title: t('job.state'), cell: (it) => chip(KIND[it.state], word('state', it.state)) },
+    { title: t('job.state'), cell: (it) => chip(FATE[it.state], word('state', it.state)) },
     { title: t('schema.applied'), cell: (it) => when(it.applied_at) },
     { title: t('schema.took'), className: 'number', cell: (it) => duration(it.ms) },
     { title: t('schema.reason'), className: 'wide', cell: (it) => (it.detail ? english(it.detail) : '') },

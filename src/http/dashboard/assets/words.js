@@ -5,10 +5,11 @@ import he from './he.js';
 import { h } from './dom.js';
 import { now } from './live.js';
 
-const root = document.documentElement;
+export const root = document.documentElement;
 export const language = root.lang === 'he' ? 'he' : 'en';
 export const rtl = root.dir === 'rtl';
-const texts = { en, he }[language];
+// Hebrew comes without the keys that English has, in their order; what only it has is behind them.
+const texts = language === 'en' ? en : { ...Object.fromEntries(Object.keys(en).map((key, at) => [key, he[at]])), ...he.at(-1) };
 // The browser's own region, where it is of the language that is shown: dates differ between en-US and en-GB.
 const locale = (navigator.languages || []).find((tag) => tag.slice(0, 2).replace('iw', 'he') === language) || language;
 
