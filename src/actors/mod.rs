@@ -5,6 +5,8 @@
 //!             ├─ backfill               the application's backfills, where this process migrates ┐
 //!             ├─ watcher                says why ready jobs are not picked                       │
 //!             ├─ hold_keeper            what many jobs wait for together; where there are workers     │
+//!             ├─ retention              deletes recordings that were kept long enough (with workers)    │
+//!             ├─ follow_up              tells businesses, deletes at the provider (with workers)         │
 //!             ├─ slot_manager           claims, settles, beats                                   │
 //!             ├─ recording_worker-0…n   one download at a time each                              │ behind
 //!             ├─ listener               hears and rings bells                                    │ the gate
@@ -34,6 +36,7 @@ mod answer;
 mod attempt_span;
 pub mod backfill;
 pub mod drain;
+pub mod follow_up;
 pub mod hold_board;
 pub mod hold_keeper;
 pub mod job_types;
@@ -43,6 +46,7 @@ pub mod migration;
 pub mod obstacle;
 pub mod reconcile;
 pub mod recording_worker;
+pub mod retention;
 pub mod slot_manager;
 pub mod supervision;
 pub mod supervisor;

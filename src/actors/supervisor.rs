@@ -3,12 +3,14 @@
 use super::{
     backfill::{BackfillActor, BackfillDeps},
     drain::DrainTally,
+    follow_up::{FollowUpActor, FollowUpDeps},
     hold_keeper::{HoldKeeper, HoldKeeperDeps},
     listener::{Listener, ListenerDeps},
     maintenance::{Maintenance, MaintenanceDeps, released},
     migration::{MigrationActor, MigrationDeps},
     reconcile::{Reconcile, ReconcileDeps},
     recording_worker::{RecordingWorker, WorkerDeps},
+    retention::{Retention, RetentionDeps},
     slot_manager::{SlotManager, SlotManagerDeps},
     supervision::{ChildRef, ChildSpec, Exit, Life, Reclaim},
     watcher::{Watcher, WatcherDeps},
@@ -61,6 +63,7 @@ pub struct TreeDeps {
     pub watcher: WatcherDeps,
     /// Where this process has workers.
     pub hold_keeper: Option<HoldKeeperDeps>,
+    pub after: Option<(FollowUpDeps, RetentionDeps)>,
     /// Where it is on, and this process has workers.
     pub reconcile: Option<ReconcileDeps>,
     /// `shutdown.grace_seconds`.
@@ -79,6 +82,7 @@ pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<Chil
         maintenance,
         watcher,
         hold_keeper,
+        after,
         reconcile,
         grace,
     } = deps;
@@ -99,6 +103,13 @@ pub fn specs(deps: TreeDeps, addresses: &Addresses, http: ChildSpec) -> Vec<Chil
         // Before the slot manager and the workers, so that they begin with what is known.
         let make = move |_: &mut _, child| HoldKeeper::new(child, keeper.clone());
         specs.insert(2, ChildSpec::new("hold_keeper", ChildRef::default(), make).behind_gate());
+    }
+    if let Some((follow_up, retention)) = after {
+        // Before the slot manager as well: what is told of what ended in the drain takes nothing from the workers.
+        let make = move |_: &mut _, child| FollowUpActor::new(child, follow_up.clone());
+        specs.insert(1, ChildSpec::new("follow_up", ChildRef::default(), make).grace(grace).behind_gate());
+        let make = move |_: &mut _, child| Retention::new(child, retention.clone());
+        specs.insert(1, ChildSpec::new("retention", ChildRef::default(), make).behind_gate());
     }
     if let Some(backfill) = backfill {
         // Before the slot manager, so that it stops after it: a long batch takes nothing from the workers' grace.

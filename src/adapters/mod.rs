@@ -4,6 +4,7 @@
 pub mod audio;
 pub mod backfill_folder;
 pub mod clock;
+pub mod completion;
 pub mod embedded_postgres;
 pub mod lookup;
 pub mod storage;

@@ -4,6 +4,7 @@ use super::Parts;
 use crate::{
     actors::{
         backfill::BackfillDeps,
+        follow_up::FollowUpDeps,
         hold_board::HoldBoard,
         hold_keeper::HoldKeeperDeps,
         job_types::{DownloadOnly, Full, GuardDeps, Guarded, JobHandler, JobHandlers, Wanted},
@@ -13,6 +14,7 @@ use crate::{
         obstacle::Obstacle,
         reconcile::{Intake, ReconcileDeps},
         recording_worker::WorkerDeps,
+        retention::RetentionDeps,
         slot_manager::{Identity, Rung, SlotLimits, SlotManagerDeps},
         supervision::{
             ChildRef, ChildSpec, ChildState, OpenGate, Outbox, RestartPolicy, Roster, Supervisor, start_root,
@@ -24,13 +26,15 @@ use crate::{
         audio::AudioWalker,
         backfill_folder::BackfillFolder,
         clock::SystemClock,
+        completion::{CompletionConfig, CompletionSender},
         lookup::{HttpLookup, LookupConfig},
-        storage::{self, BucketOptions, DiskOptions, ObjectStorage},
+        storage::{self, BucketOptions, DiskOptions},
         transcription::{Transcription, TranscriptionConfig},
         twilio::{Twilio, TwilioConfig},
     },
     domain::{
         audio::AudioRules,
+        follow_up::FleetSetting,
         ids::InstanceId,
         migration::SchemaVersions,
         observation::Observer,
@@ -39,7 +43,7 @@ use crate::{
         reconcile::RoundRules,
         trace::Tracer,
     },
-    http::{FreshAnswers, HttpActor, HttpDeps, Limits, Live, MetricsDesk, Socket, Tokens, WebhookConfig},
+    http::{FreshAnswers, HttpActor, HttpDeps, Limits, Links, Live, MetricsDesk, Socket, Tokens, WebhookConfig},
     settings::{Role, Settings, StorageSettings},
     store::Store,
     telemetry::{
@@ -143,6 +147,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             rules: watch_rules(&settings),
             pulse,
         },
+        after: after(&settings, &store, &storage, Arc::clone(&provider), &clock, &observer, &io)?,
         hold_keeper: (workers > 0).then(|| HoldKeeperDeps {
             holds: store.clone(),
             board,
@@ -242,7 +247,11 @@ fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listene
         fleet: store.clone(),
         gate: store.clone(),
         recordings: store.clone(),
-        transcripts: store,
+        transcripts: store.clone(),
+        custody: store.clone(),
+        follow_ups: store,
+        links: Links::new(settings.link_secrets.clone()),
+        completion_rules: settings.completion.rules(),
         storage,
         tracer,
         io,
@@ -346,7 +355,7 @@ fn watch_rules(settings: &Settings) -> WatchRules {
         every: queue.watch_interval,
         stalled_after: queue.stalled_after,
         beat_ttl: queue.beat_ttl,
-        keep: queue.history_keep,
+        keep: settings.audit_keep,
         default_max_slots: queue.default_max_slots,
     }
 }
@@ -389,6 +398,52 @@ fn storage(settings: &StorageSettings, io: &Handle) -> anyhow::Result<Arc<dyn St
     };
     let _on_io = io.enter();
     storage::open(&settings.url, disk, &bucket).context("CALLSPOOL_STORAGE_URL")
+}
+
+/// What is done after a recording is stored is done where recordings are.
+fn after(
+    settings: &Settings,
+    store: &Arc<Store>,
+    storage: &Arc<dyn Storage>,
+    provider: Arc<dyn Provider>,
+    clock: &Arc<dyn Clock>,
+    observer: &Arc<dyn Observer>,
+    io: &Handle,
+) -> anyhow::Result<Option<(FollowUpDeps, RetentionDeps)>> {
+    if !settings.roles.has(Role::Worker) {
+        return Ok(None);
+    }
+    let (completion, retention) = (&settings.completion, &settings.retention);
+    let config = CompletionConfig {
+        rules: completion.rules(),
+        secrets: completion.secrets.clone(),
+        timeout: completion.timeout,
+    };
+    let _on_io = io.enter();
+    let follow_up = FollowUpDeps {
+        follow_ups: store.clone(),
+        announcer: Arc::new(CompletionSender::new(config).context("the HTTP client cannot be made")?),
+        provider,
+        storage: Arc::clone(storage),
+        clock: Arc::clone(clock),
+        observer: Arc::clone(observer),
+        setting: FleetSetting {
+            announces: completion.url.is_some(),
+            delete_at_provider: retention.delete_at_provider,
+        },
+        persistence: completion.persistence.clone(),
+        timeout: completion.timeout,
+        poll_interval: completion.poll_interval,
+    };
+    let sweep = RetentionDeps {
+        custody: store.clone(),
+        follow_ups: store.clone(),
+        clock: Arc::clone(clock),
+        days: retention.days,
+        interval: retention.interval,
+        keep_dead: settings.queue.history_keep,
+    };
+    Ok(Some((follow_up, sweep)))
 }
 
 /// Made on the I/O runtime, where its connections will live.

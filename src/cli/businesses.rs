@@ -1,4 +1,4 @@
-//! `callspool businesses`: slots, weight and pause, and who changed them.
+//! `callspool businesses`: slots, weight, pause and what is done with recordings, and who changed them.
 
 use super::{
     exit::Exit,
@@ -9,15 +9,17 @@ use super::{
 };
 use crate::{
     app::Session,
-    store::{BusinessChange, BusinessFilter, BusinessId, BusinessView, Operations, OperatorAction},
+    store::{BusinessChange, BusinessFilter, BusinessId, BusinessView, Forms, Operations, OperatorAction},
 };
 use clap::{Args, Subcommand};
+use secrecy::ExposeSecret;
 use serde::Serialize;
+use std::str::FromStr;
 
 /// Actions that `show` shows.
 const ACTIONS: u16 = 20;
 /// Of the longest name.
-const NAME_WIDTH: usize = 13;
+const NAME_WIDTH: usize = 18;
 
 #[derive(Debug, Subcommand)]
 pub enum BusinessesCommand {
@@ -32,6 +34,34 @@ pub enum BusinessesCommand {
     },
     /// Change a business, also before its first job; prints what it is then
     Set(SetArgs),
+    /// Print the secret that a business's own receiver checks signatures with
+    ///
+    /// It is made from the fleet's secret and the business's number: whoever has it can check and sign for this
+    /// business only. While secrets are rotated there are several, the newest first.
+    CompletionSecret {
+        /// The business's number
+        id: BusinessId,
+    },
+}
+
+/// A value, or `default`: as configured for all.
+#[derive(Debug, Clone)]
+struct OrDefault<T>(Option<T>);
+
+impl<T: FromStr> FromStr for OrDefault<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text == "default" { Ok(Self(None)) } else { text.parse().map(|value| Self(Some(value))) }
+    }
+}
+
+fn forms(text: &str) -> Result<OrDefault<Forms>, String> {
+    if text == "default" {
+        return Ok(OrDefault(None));
+    }
+    let names: Vec<&str> = text.split(',').collect();
+    Forms::parse(&names).map(|forms| OrDefault(Some(forms))).map_err(|error| error.to_string())
 }
 
 #[derive(Debug, Args)]
@@ -46,8 +76,10 @@ pub struct ListArgs {
     format: Format,
 }
 
-#[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["max_slots", "weight", "pause", "resume"])]
+#[derive(Debug, Clone, Args)]
+#[group(id = "change", required = true, multiple = true, args = [
+    "max_slots", "weight", "pause", "resume", "forms", "retention_days", "delete_at_provider", "completion_url",
+])]
 pub struct SetArgs {
     /// The business's number
     id: BusinessId,
@@ -63,6 +95,18 @@ pub struct SetArgs {
     /// Its jobs are begun again
     #[arg(long)]
     resume: bool,
+    /// Wanted forms in order, separated by commas: mp3, wav, mp3-dual, wav-dual, original; or default
+    #[arg(long, value_name = "FORMS", value_parser = forms)]
+    forms: Option<OrDefault<Forms>>,
+    /// Days that its recordings are kept: 0, for ever, to 36500; or default
+    #[arg(long, value_name = "DAYS")]
+    retention_days: Option<OrDefault<i32>>,
+    /// Whether a recording is deleted at the provider once it is stored: true, false or default
+    #[arg(long, value_name = "YES")]
+    delete_at_provider: Option<OrDefault<bool>>,
+    /// Where it is told of its recordings, an https URL; or default
+    #[arg(long, value_name = "URL")]
+    completion_url: Option<OrDefault<String>>,
     #[command(flatten)]
     format: Format,
 }
@@ -72,6 +116,7 @@ pub fn businesses(command: &BusinessesCommand, session: &Session) -> anyhow::Res
         BusinessesCommand::List(args) => list(args, session),
         BusinessesCommand::Show { id, format } => show(*id, *format, session),
         BusinessesCommand::Set(args) => set(args, session),
+        BusinessesCommand::CompletionSecret { id } => completion_secret(*id, session),
     }
 }
 
@@ -164,8 +209,16 @@ fn print(business: &BusinessView) -> anyhow::Result<()> {
         ("cancelled", business.cancelled.to_string()),
         ("dead", business.dead.to_string()),
         ("waiting_since", or_dash((business.ready > 0).then(|| at(business.waiting_since)))),
+        ("forms", or_default(business.forms.as_ref().map(|forms| forms.names().join(",")))),
+        ("retention_days", or_default(business.retention_days)),
+        ("delete_at_provider", or_default(business.delete_at_provider)),
+        ("completion_url", or_default(business.completion_url.as_ref())),
     ];
     Ok(output::fields(NAME_WIDTH, rows)?)
+}
+
+fn or_default<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "default".to_owned(), |value| value.to_string())
 }
 
 fn print_actions(actions: &[OperatorAction]) -> anyhow::Result<()> {
@@ -189,10 +242,18 @@ fn print_actions(actions: &[OperatorAction]) -> anyhow::Result<()> {
 }
 
 fn set(args: &SetArgs, session: &Session) -> anyhow::Result<Exit> {
-    let SetArgs { id, max_slots, weight, pause, resume, format } = args;
-    let change =
-        BusinessChange { max_slots: *max_slots, weight: *weight, paused: (*pause || *resume).then_some(*pause) };
-    let change = match change.check() {
+    let SetArgs { id, format, .. } = args;
+    let args = args.clone();
+    let change = BusinessChange {
+        max_slots: args.max_slots,
+        weight: args.weight,
+        paused: (args.pause || args.resume).then_some(args.pause),
+        forms: args.forms.map(|value| value.0),
+        retention_days: args.retention_days.map(|value| value.0),
+        delete_at_provider: args.delete_at_provider.map(|value| value.0),
+        completion_url: args.completion_url.map(|value| value.0),
+    };
+    let change = match change.check(&session.settings.completion.rules()) {
         Ok(change) => change,
         Err(faults) => {
             for fault in faults {
@@ -207,6 +268,19 @@ fn set(args: &SetArgs, session: &Session) -> anyhow::Result<Exit> {
         output::json(&business)?;
     } else {
         print(&business)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn completion_secret(id: BusinessId, session: &Session) -> anyhow::Result<Exit> {
+    let secrets = &session.settings.completion.secrets;
+    if secrets.are_none() {
+        output::complain("CALLSPOOL_COMPLETION_SECRET is not set here");
+        output::next("set it as the fleet has it");
+        return Ok(Exit::Failed);
+    }
+    for secret in secrets.of_business(id).shown() {
+        output::line(secret.expose_secret())?;
     }
     Ok(Exit::Done)
 }

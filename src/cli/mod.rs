@@ -1,5 +1,6 @@
 //! The command line: one command, one file. Every command answers with an exit code of [`exit`].
 
+mod audit;
 mod backfill;
 mod bulk;
 mod businesses;
@@ -61,12 +62,15 @@ enum Command {
     /// What was said in recordings, found by its words
     #[command(subcommand)]
     Transcripts(transcripts::TranscriptsCommand),
-    /// Slots, weight and pause of businesses
+    /// Slots, weight and pause of businesses, and what is done with their recordings
     #[command(subcommand)]
     Businesses(businesses::BusinessesCommand),
     /// What many jobs wait for together, and its end by hand
     #[command(subcommand)]
     Holds(holds::HoldsCommand),
+    /// Who played, changed and deleted what
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Bring the schema up to date, and look at it
     #[command(subcommand)]
     Migrate(migrate::MigrateCommand),
@@ -121,6 +125,7 @@ fn dispatch(command: Command, settings: Settings, effective: &Effective) -> anyh
         Command::Transcripts(command) => {
             with_schema(settings, |session| transcripts::transcripts(&command, session))
         }
+        Command::Audit(command) => with_schema(settings, |session| audit::audit(&command, session)),
         // The one that needs no database.
         Command::Migrate(migrate::MigrateCommand::New(args)) => migrate::new(&args, &settings),
         Command::Migrate(command) => with_log(settings, |session| migrate::migrate(&command, session)),

@@ -107,6 +107,31 @@ impl ApiToken {
     }
 }
 
+/// The secrets of `CALLSPOOL_LINK_SECRET`, the newest first: it signs links, and each of them is still known by its own.
+#[derive(Debug, Clone, Default)]
+pub struct LinkSecrets(Vec<SecretString>);
+
+impl LinkSecrets {
+    /// Separated by commas; or what is wrong with them. A fault names an entry by its place and repeats none of it.
+    pub fn parse_list(text: &str) -> Result<Self, Vec<String>> {
+        let is_right =
+            |secret: &str| secret.len() >= MIN_SECRET && secret.bytes().all(|byte| byte.is_ascii_graphic());
+        let wrong = (1..).zip(text.split(',')).filter(|(_, secret)| !is_right(secret));
+        let faults: Vec<String> = wrong
+            .map(|(place, _)| format!("entry {place}: a secret has at least {MIN_SECRET} visible ASCII characters"))
+            .collect();
+        if faults.is_empty() { Ok(Self(text.split(',').map(SecretString::from).collect())) } else { Err(faults) }
+    }
+
+    pub fn newest(&self) -> Option<&SecretString> {
+        self.0.first()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &SecretString> {
+        self.0.iter()
+    }
+}
+
 /// Fit for a cookie and a log line as it is.
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len())

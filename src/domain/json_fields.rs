@@ -33,6 +33,11 @@ impl JsonFields {
         self.take::<Option<T>>(name).flatten()
     }
 
+    /// `null` is a value of its own: `Some(None)`.
+    pub fn nullable<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<Option<T>> {
+        self.take(name)
+    }
+
     fn take<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
         self.known.push(name);
         let at = self.entries.iter().position(|(other, _)| other == name)?;

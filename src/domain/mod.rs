@@ -9,14 +9,17 @@
 pub mod access;
 pub mod account;
 pub mod audio;
+pub mod audit;
 pub mod backfill;
 pub mod business;
+pub mod completion;
 pub mod details;
 pub mod duration;
 pub mod enqueue_request;
 pub mod explain;
 pub mod failure;
 pub mod faults;
+pub mod follow_up;
 pub mod hold;
 pub mod ids;
 pub mod job;

@@ -38,6 +38,10 @@ pub enum Observation {
     ActorStarted { group: &'static str, generation: u64 },
     /// The wait for the migration lock is over, one way or the other.
     LockWaited { acquired: bool, waited: Duration },
+    /// A try to tell a business's system something is over: `sent`, `failed` or `given_up`.
+    Announced { outcome: &'static str },
+    /// Something of a recording was deleted: its `file`, or the provider's copy (`provider`).
+    Deleted { what: &'static str },
     /// This process's try to migrate is over.
     Migrated { outcome: &'static str },
 }

@@ -37,11 +37,28 @@ pub struct RecordingView {
     /// `None`: not known.
     pub duration_ms: Option<u64>,
     pub stored_at: DateTime<Utc>,
+    /// It is deleted by nobody, and not by the retention either.
+    pub legal_hold: bool,
+    /// When the provider's copy was deleted; null: it was not, by us.
+    pub provider_deleted_at: Option<DateTime<Utc>>,
     /// The file's name, without its folder.
     pub file: String,
     /// Where the storage has it.
     #[serde(skip)]
     pub storage_key: String,
+    /// What "the same recording" means: its SID where it is known, else the call's.
+    #[serde(skip)]
+    pub recording_key: String,
+    #[serde(skip)]
+    pub deleted: Option<Deleted>,
+}
+
+/// When a recording was deleted, and by whom or what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    pub at: DateTime<Utc>,
+    /// A token's name, `cli USER@HOST` or `retention`.
+    pub by: String,
 }
 
 /// What a question for a recording comes to.
@@ -52,6 +69,8 @@ pub enum Lookup {
         /// The call's other recordings, the newest first, as far as they have names.
         others: Vec<RecordingSid>,
     },
+    /// It was stored, and deleted; the newest of those that fit.
+    Deleted(Box<RecordingView>),
     /// Live jobs, the one that is furthest first: it is on its way.
     Coming(Vec<JobView>),
     /// The newest job, which is over: nothing will come of it.
@@ -67,8 +86,11 @@ impl Lookup {
         if let Some(ambiguous) = ambiguous(recordings.iter().map(|recording| recording.business_id)) {
             return Some(ambiguous);
         }
-        let mut recordings = recordings.into_iter();
-        let recording = recordings.next()?;
+        let (deleted, kept): (Vec<_>, Vec<_>) = recordings.into_iter().partition(|one| one.deleted.is_some());
+        let mut recordings = kept.into_iter();
+        let Some(recording) = recordings.next() else {
+            return deleted.into_iter().next().map(|newest| Self::Deleted(Box::new(newest)));
+        };
         let mut others = Vec::new();
         for other in recordings.filter_map(|other| other.recording_sid) {
             // One recording may be stored by jobs of more than one type.
@@ -135,6 +157,10 @@ mod tests {
             content_type: "audio/mpeg".to_owned(),
             duration_ms: None,
             stored_at: DateTime::UNIX_EPOCH,
+            legal_hold: false,
+            provider_deleted_at: None,
+            deleted: None,
+            recording_key: sid(number).to_string(),
             file: "CA1.mp3".to_owned(),
             storage_key: "1/CA1.mp3".to_owned(),
         }
@@ -181,6 +207,16 @@ mod tests {
         assert_eq!(recording.recording_sid, Some(sid(2)));
         assert_eq!(others, [sid(1), sid(3)]);
         assert_eq!(Lookup::stored(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_deleted_recording_is_spoken_of_only_where_no_other_is_kept() {
+        let deleted = Some(Deleted { at: DateTime::UNIX_EPOCH, by: "retention".to_owned() });
+        let gone = RecordingView { deleted, ..recording(1, 2) };
+        let lookup = Lookup::stored(vec![gone.clone(), recording(1, 1)]);
+        let Some(Lookup::Stored { recording, others }) = lookup else { panic!("{lookup:?}") };
+        assert_eq!((recording.recording_sid, others), (Some(sid(1)), Vec::new()));
+        assert_eq!(Lookup::stored(vec![gone.clone()]), Some(Lookup::Deleted(Box::new(gone))));
     }
 
     /// Incident 23: a call was attributed to the wrong business.

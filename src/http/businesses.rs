@@ -9,6 +9,7 @@ use super::{
 use crate::domain::{
     access::Scope,
     business::{BusinessChange, BusinessFilter, BusinessView},
+    completion::CompletionRules,
     enqueue_request::FieldFault,
     ids::BusinessId,
     json_fields::JsonFields,
@@ -54,7 +55,7 @@ pub async fn show(
     Ok(HttpResponse::Ok().json(business.ok_or_else(unmet)?))
 }
 
-/// Changes slots, weight or pause; a business may be set up so before its first job.
+/// Changes slots, weight, pause and what is done with recordings; a business may be set up so before its first job.
 pub async fn change(
     deps: web::Data<HttpDeps>,
     request: HttpRequest,
@@ -65,7 +66,7 @@ pub async fn change(
     params::none(&request)?;
     let id = params::business_id(&id)?;
     let body = body::read(&request, payload, &[JSON], deps.body_limit).await?;
-    let change = parse(&body).map_err(Problem::invalid)?;
+    let change = parse(&body, &deps.completion_rules).map_err(Problem::invalid)?;
     let operations = Arc::clone(&deps.operations);
     let changed = deps.change_on_io(async move {
         let business = operations.set_business(id, change, &Operator::new(&caller.name)).await?;
@@ -83,19 +84,28 @@ pub async fn change(
     Ok(HttpResponse::Ok().json(changed.await?))
 }
 
-fn parse(text: &[u8]) -> Result<BusinessChange, Vec<FieldFault>> {
+fn parse(text: &[u8], rules: &CompletionRules) -> Result<BusinessChange, Vec<FieldFault>> {
     let mut fields = JsonFields::parse(text).map_err(|fault| vec![fault])?;
     let change = BusinessChange {
         max_slots: fields.optional("max_slots"),
         weight: fields.optional("weight"),
         paused: fields.optional("paused"),
+        forms: fields.nullable("forms"),
+        retention_days: fields.nullable("retention_days"),
+        delete_at_provider: fields.nullable("delete_at_provider"),
+        completion_url: fields.nullable("completion_url"),
     };
     let mut faults = fields.into_faults();
     // Where a field is of the wrong kind, nothing to change may be left; that is no fault of its own.
     let is_other = |fault: &FieldFault| fault.field != "body" || faults.is_empty();
-    let checked = change.check().map_err(|checked| checked.into_iter().filter(is_other).collect::<Vec<_>>());
-    faults.extend(checked.err().unwrap_or_default());
-    if faults.is_empty() { Ok(change) } else { Err(faults) }
+    let checked = change.check(rules).map_err(|checked| checked.into_iter().filter(is_other).collect::<Vec<_>>());
+    match checked {
+        Ok(change) if faults.is_empty() => Ok(change),
+        checked => {
+            faults.extend(checked.err().unwrap_or_default());
+            Err(faults)
+        }
+    }
 }
 
 /// What operators did to one business and its jobs.

@@ -10,8 +10,9 @@
 //! | `webhooks`, `signature` | Twilio's callback, and the proof that it is Twilio's |
 //! | `jobs`, `operate`, `businesses`, `holds`, `fleet` | the API |
 //! | `bulk` | many jobs as JSON lines |
-//! | `recordings` | what is stored of a call, with its media |
+//! | `recordings` | what is stored of a call, with its media, its links and its end |
 //! | `transcripts` | what was said, found by its words |
+//! | `audit`, `follow_ups` | who did what, and what is still to be done |
 //! | `access`, `limits` | who may use it, and how often |
 //! | `dashboard` | the pages at `/`, and their stream |
 //! | `health` | `/healthz`, `/readyz` |
@@ -26,11 +27,13 @@
 mod access;
 mod actor;
 mod arrival;
+mod audit;
 mod body;
 mod bulk;
 mod businesses;
 mod dashboard;
 mod fleet;
+mod follow_ups;
 mod fresh;
 mod health;
 mod holds;
@@ -56,6 +59,7 @@ pub use fresh::FreshAnswers;
 pub use limits::Limits;
 pub use metrics::MetricsDesk;
 pub use openapi::openapi_document;
+pub use recordings::Links;
 pub use signature::sign;
 #[doc(hidden)]
 pub use {
@@ -67,13 +71,14 @@ use crate::{
     actors::{listener::JobsCameIn, supervision::Outbox},
     domain::{
         account::Accounts,
+        completion::CompletionRules,
         enqueue_request::untranscribed,
-        ids::{AccountSid, SidForm},
+        ids::SidForm,
         job::{Enqueued, NewJob},
         observation::{Observation, Observer},
         ports::{
-            BusinessLookup, FleetView, Gate, Holds, JobBook, Operations, RecordingBook, Storage, StoreError,
-            StoreResult, TranscriptBook,
+            BusinessLookup, Custody, FleetView, FollowUps, Gate, Holds, JobBook, Operations, RecordingBook,
+            Storage, StoreError, StoreResult, TranscriptBook,
         },
         recording_url::ProviderBases,
         trace::{TraceParent, Tracer},
@@ -96,6 +101,12 @@ pub struct HttpDeps {
     pub gate: Arc<dyn Gate>,
     pub recordings: Arc<dyn RecordingBook>,
     pub transcripts: Arc<dyn TranscriptBook>,
+    pub custody: Arc<dyn Custody>,
+    pub follow_ups: Arc<dyn FollowUps>,
+    /// Signs and knows links to recordings.
+    pub links: Links,
+    /// Which URLs a business may have.
+    pub completion_rules: CompletionRules,
     pub storage: Arc<dyn Storage>,
     pub tracer: Arc<dyn Tracer>,
     pub io: Handle,

@@ -8,11 +8,13 @@ use crate::domain::{
     ids::{BusinessId, CallSid},
     job::JobView,
     ports::StoreError,
+    recording::RecordingView,
 };
 use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
+use chrono::SecondsFormat;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::{fmt, time::Duration};
@@ -172,6 +174,34 @@ impl Problem {
     pub fn gone(code: &'static str, job: &JobView, detail: String) -> Self {
         let problem = Self::new(StatusCode::GONE, code, "The recording will not come", detail);
         problem.with("job_id", job.id.0).with("last_error", json!(job.last_error))
+    }
+
+    /// It was stored, and deleted for good.
+    pub fn recording_deleted(recording: &RecordingView) -> Self {
+        let (at, by) = recording.deleted.as_ref().map(|deleted| (deleted.at, &deleted.by)).unzip();
+        let at = at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default();
+        let by = by.map(String::as_str).unwrap_or_default();
+        let title = "The recording was deleted";
+        let problem = Self::new(StatusCode::GONE, "recording_deleted", title, format!("by {by}, at {at}"));
+        problem.with("deleted_at", at).with("deleted_by", by).with("job_id", recording.job_id.0)
+    }
+
+    /// A link says nothing of who did what.
+    pub fn link_leads_nowhere() -> Self {
+        let title = "The recording is not here any more";
+        Self::new(StatusCode::GONE, "recording_deleted", title, "what this link played was deleted")
+    }
+
+    pub fn legal_hold() -> Self {
+        let title = "The recording is under a legal hold";
+        let detail = "lift it with PATCH {\"legal_hold\": false} before it is deleted";
+        Self::new(StatusCode::CONFLICT, "legal_hold", title, detail)
+    }
+
+    pub fn links_not_configured() -> Self {
+        let title = "No links are made here";
+        let detail = "CALLSPOOL_LINK_SECRET, which signs them, is not set in this process";
+        Self::new(StatusCode::CONFLICT, "links_not_configured", title, detail)
     }
 
     pub fn file_missing() -> Self {

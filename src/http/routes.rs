@@ -4,9 +4,9 @@
 use super::{
     HttpDeps,
     access::{Caller, session},
-    bulk, businesses,
+    audit, bulk, businesses,
     dashboard::{events, pages},
-    fleet, health, holds, jobs, metrics, openapi,
+    fleet, follow_ups, health, holds, jobs, metrics, openapi,
     operate::{self, Changed, ChangedMany, Selection},
     operation::{FORM, JSON, JSON_LINES, Operation, delete, get, patch, post},
     recordings, transcripts, webhooks,
@@ -191,11 +191,15 @@ fn of_businesses() -> Vec<Operation> {
             .part::<BusinessId>("id", ID)
             .answers::<BusinessView>(200, "The business.")
             .refuses(404),
-        patch("/v1/businesses/{id}", || to(businesses::change), "Changes slots, weight or pause.")
-            .needs(Operate)
-            .part::<BusinessId>("id", ID)
-            .takes::<BusinessChange>(&[JSON])
-            .answers::<BusinessView>(200, "As it is now."),
+        patch(
+            "/v1/businesses/{id}",
+            || to(businesses::change),
+            "Changes a business: its slots, and what is done with its recordings.",
+        )
+        .needs(Operate)
+        .part::<BusinessId>("id", ID)
+        .takes::<BusinessChange>(&[JSON])
+        .answers::<BusinessView>(200, "As it is now."),
         get("/v1/businesses/{id}/actions", || to(businesses::actions), "What operators did to a business.")
             .needs(Read)
             .part::<BusinessId>("id", ID)
@@ -218,13 +222,39 @@ fn of_recordings() -> Vec<Operation> {
             .refuses(409)
             .refuses(410)
     };
+    let changes = |operation: Operation| {
+        operation
+            .needs(Operate)
+            .part::<CallSid>("call_sid", CALL)
+            .query::<BusinessId>("business_id", WHICH[0])
+            .query::<RecordingSid>("recording_sid", WHICH[1])
+            .refuses(404)
+            .refuses(409)
+            .refuses(410)
+    };
     vec![
+        changes(delete("/v1/recordings/{call_sid}", || to(recordings::delete), "Deletes a recording for good."))
+            .answers::<Explanation>(202, "It is on its way; cancel its job first.")
+            .answers_empty(204, "Nobody plays it any more; its file follows at once."),
+        changes(patch("/v1/recordings/{call_sid}", || to(recordings::hold), "Sets or lifts a legal hold."))
+            .takes::<recordings::HoldChange>(&[JSON])
+            .answers::<Explanation>(202, "On its way; `Retry-After` says when to ask again.")
+            .answers::<recordings::Shown>(200, "As it is now."),
+        which(post(
+            "/v1/recordings/{call_sid}/link",
+            || to(recordings::make),
+            "Makes a link that plays it, for a time.",
+        ))
+        .takes::<recordings::LinkRequest>(&[JSON])
+        .answers::<recordings::Link>(200, "For whoever has it."),
         which(get("/v1/recordings/{call_sid}", || to(recordings::show), "What is stored of a call."))
             .answers::<recordings::Shown>(200, "The recording."),
         which(get("/v1/recordings/{call_sid}/media", || to(recordings::media), "The audio, or a part of it."))
             .answers_in::<Media>(200, "audio/*", "All of it.")
             .answers_in::<Media>(206, "audio/*", "The part that `Range` asks for.")
             .answers_empty(304, "The listener has it.")
+            .query::<i64>("expires", "of a link: when it ends, in seconds since 1970")
+            .query::<String>("signature", "of a link, which needs no token")
             .refuses(412)
             .refuses(416)
             .refuses(500),
@@ -264,6 +294,30 @@ fn of_the_fleet() -> Vec<Operation> {
         get("/v1/events", || to(events::events), "Server-sent events: `overview` every two seconds.")
             .needs(Read)
             .answers_in::<String>(200, "text/event-stream", "A stream that does not end."),
+        get("/v1/audit", || to(audit::list), "Who played, changed and deleted what, the newest first.")
+            .needs(Read)
+            .query::<BusinessId>("business_id", "only what concerns this business")
+            .query::<CallSid>("call_sid", "only what concerns this call")
+            .query::<String>("operator", "only what this one did")
+            .query::<String>("action", "only this")
+            .query::<PageLimit>("limit", "how many; 50 where it is missing")
+            .query::<i64>("after", "`next` of the page before")
+            .answers::<audit::AuditPage>(200, "A page of it."),
+        get(
+            "/v1/follow-ups",
+            || to(follow_ups::list),
+            "What is still to be done after jobs and deletions, the newest first.",
+        )
+        .needs(Read)
+        .query::<bool>("dead", "only those that were given up, or only the others")
+        .query::<PageLimit>("limit", "how many; 50 where it is missing")
+        .query::<i64>("after", "`next` of the page before")
+        .answers::<follow_ups::FollowUpsPage>(200, "A page of them."),
+        post("/v1/follow-ups/{id}/retry", || to(follow_ups::retry), "Tries one again that was given up.")
+            .needs(Operate)
+            .part::<i64>("id", "of the follow-up")
+            .answers_empty(204, "It is due now.")
+            .refuses(404),
         get("/v1/migrations", || to(fleet::migrations), "Every migration that is known or applied.")
             .needs(Read)
             .answers::<fleet::Migrations>(200, "In the order in which they run."),

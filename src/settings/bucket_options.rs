@@ -16,7 +16,7 @@ pub(super) fn gather(service: BucketService, vars: &Vars, faults: &mut Vec<Strin
         BucketService::Az => azure_rules(vars, faults),
         BucketService::Gs => {}
     }
-    set.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+    set.map(|(name, _, value)| (name.to_owned(), value.into())).collect()
 }
 
 fn s3_rules(vars: &Vars, faults: &mut Vec<String>) {

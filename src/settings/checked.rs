@@ -5,16 +5,18 @@ use super::{
     kind::{Value, otlp_headers},
     layers::Vars,
     typed::{
-        AudioSettings, DatabaseSettings, Environment, HoldSettings, HttpSettings, LogFormat, LogSettings,
-        MappingSettings, MigrationSettings, Pooler, QueueSettings, ReconcileSettings, RecordingSettings, Roles,
-        Rotation, Settings, ShutdownSettings, StorageSettings, SupervisionSettings, TelemetrySettings,
-        TranscriptionSettings, TwilioSettings, WorkerSettings,
+        AudioSettings, CompletionSettings, DatabaseSettings, Environment, HoldSettings, HttpSettings, LogFormat,
+        LogSettings, MappingSettings, MigrationSettings, Pooler, QueueSettings, ReconcileSettings,
+        RecordingSettings, RetentionSettings, Roles, Rotation, Settings, ShutdownSettings, StorageSettings,
+        SupervisionSettings, TelemetrySettings, TranscriptionSettings, TwilioSettings, WorkerSettings,
     },
 };
 use crate::domain::{
-    access::{ApiToken, MIN_SECRET},
+    access::{ApiToken, LinkSecrets, MIN_SECRET},
     account::{Account, Accounts, ApiKey},
+    completion::CompletionSecrets,
     faults::Faults,
+    follow_up::Persistence,
     hold::HoldRules,
     ids::{AccountSid, SidForm},
     media::Forms,
@@ -83,6 +85,7 @@ impl Checked {
         if let Some(Err(error)) = self.list("recordings.forms").map(Forms::parse) {
             faults.push(format!("recordings.forms (from {}): {error}", self.origin("recordings.forms")));
         }
+        self.after_rules(faults);
         self.at_least(faults, "queue.lease", "twilio.attempt_timeout", 1);
         if set("transcription.base_url") {
             self.at_least(faults, "twilio.attempt_timeout", "transcription.timeout", 1);
@@ -98,6 +101,7 @@ impl Checked {
         self.at_least(faults, "storage.sweep_age", "queue.lease", 1);
         self.at_least(faults, "retry.max", "retry.base", 1);
         self.at_least(faults, "holds.probe_max", "holds.probe_first", 1);
+        self.at_least(faults, "completion.retry_max", "completion.retry_base", 1);
         self.at_least(faults, "supervision.backoff_max", "supervision.backoff_min", 1);
     }
 
@@ -161,6 +165,26 @@ impl Checked {
         };
         let from = self.origin("http.api_tokens");
         faults.extend(wrong.iter().map(|fault| format!("http.api_tokens (from {from}): {fault}")));
+    }
+
+    /// Of what is done after a recording is stored.
+    fn after_rules(&self, faults: &mut Vec<String>) {
+        let completion = self.text("completion.secret").map(CompletionSecrets::parse_list);
+        let links = self.text("links.secret").map(LinkSecrets::parse_list);
+        let wrong = [
+            ("completion.secret", completion.as_ref().and_then(|parsed| parsed.as_ref().err())),
+            ("links.secret", links.as_ref().and_then(|parsed| parsed.as_ref().err())),
+        ];
+        for (path, list) in wrong {
+            let from = self.origin(path);
+            faults.extend(list.into_iter().flatten().map(|fault| format!("{path} (from {from}): {fault}")));
+        }
+        if self.text("completion.url").is_some() && completion.is_none() {
+            let from = self.origin("completion.url");
+            faults.push(format!(
+                "completion.url (from {from}): needs CALLSPOOL_COMPLETION_SECRET to sign what is told"
+            ));
+        }
     }
 
     /// A session's lock and LISTEN do not work through a transaction-mode pooler, and it refuses a session's settings.
@@ -285,6 +309,17 @@ impl Checked {
                 max_attempts: self.int("retry.max_attempts"),
             },
             holds: self.holds(),
+            completion: self.completion(),
+            retention: RetentionSettings {
+                days: self.int("retention.days"),
+                interval: self.duration("retention.interval"),
+                delete_at_provider: self.bool("retention.delete_at_provider"),
+            },
+            audit_keep: self.duration("audit.keep"),
+            link_secrets: self
+                .text("links.secret")
+                .and_then(|text| LinkSecrets::parse_list(text).ok())
+                .unwrap_or_default(),
             supervision: SupervisionSettings {
                 backoff_min: self.duration("supervision.backoff_min"),
                 backoff_max: self.duration("supervision.backoff_max"),
@@ -339,6 +374,21 @@ impl Checked {
             connect_timeout: self.duration("storage.connect_timeout"),
             request_timeout: self.duration("storage.request_timeout"),
             retries: self.int("storage.retries"),
+        }
+    }
+
+    fn completion(&self) -> CompletionSettings {
+        let secrets = self.text("completion.secret").and_then(|text| CompletionSecrets::parse_list(text).ok());
+        CompletionSettings {
+            url: self.text("completion.url").and_then(|url| url.parse().ok()),
+            secrets: secrets.unwrap_or_default(),
+            timeout: self.duration("completion.timeout"),
+            persistence: Persistence {
+                base: self.duration("completion.retry_base"),
+                max: self.duration("completion.retry_max"),
+                give_up_after: self.duration("completion.give_up_after"),
+            },
+            poll_interval: self.duration("completion.poll_interval"),
         }
     }
 

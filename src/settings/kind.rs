@@ -71,6 +71,10 @@ pub(super) enum Kind {
     ApiKey,
     /// `name:scope+scope:token`, separated by commas; never shown. What is wrong with an entry is a rule of its own.
     ApiTokens,
+    /// `whsec_…`, separated by commas; never shown. What is wrong with an entry is a rule of its own.
+    CompletionSecrets,
+    /// Separated by commas; never shown. What is wrong with an entry is a rule of its own.
+    LinkSecrets,
     /// `name=value` pairs as OpenTelemetry writes them; never shown.
     OtlpHeaders,
     /// A `postgres://` URL that the driver understands; never shown.
@@ -96,6 +100,8 @@ impl Kind {
                 | Self::AuthTokens
                 | Self::ApiKey
                 | Self::ApiTokens
+                | Self::CompletionSecrets
+                | Self::LinkSecrets
                 | Self::OtlpHeaders
                 | Self::PostgresUrl
         )
@@ -137,7 +143,9 @@ impl Kind {
             }
             Self::AuthTokens => Account::parse_tokens(raw).map(|_| text()),
             Self::ApiKey => ApiKey::parse(raw).ok().map(|_| text()),
-            Self::ApiTokens => (!raw.contains(char::is_control)).then(text),
+            Self::ApiTokens | Self::CompletionSecrets | Self::LinkSecrets => {
+                (!raw.contains(char::is_control)).then(text)
+            }
             Self::OtlpHeaders => otlp_headers(raw).map(|_| text()),
             Self::Schema => is_name(raw).then(text),
             Self::Address => raw.parse::<SocketAddr>().ok().map(|_| text()),
@@ -193,6 +201,12 @@ impl Kind {
             Self::ApiKey => "SK and 32 letters or digits, a colon, and the key's secret".to_owned(),
             Self::ApiTokens => {
                 format!("name:scope+scope:token, separated by commas; a token has at least {MIN_SECRET} characters")
+            }
+            Self::CompletionSecrets => {
+                "whsec_ and 24 to 64 bytes in base64; several, separated by commas".to_owned()
+            }
+            Self::LinkSecrets => {
+                format!("at least {MIN_SECRET} visible ASCII characters; several, separated by commas")
             }
             Self::OtlpHeaders => {
                 "name=value, separated by commas; in a value, spaces and commas as %20 and %2C".to_owned()

@@ -35,18 +35,10 @@ impl Vars {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Name, the rest of the name, and value of those that are set.
+    /// Name, the rest of the name, and value of those that are set, in order of their names.
     pub(super) fn beginning_with(&self, prefix: &'static str) -> impl Iterator<Item = (&str, &str, &str)> {
         let set = self.0.iter().filter(|(_, value)| !value.is_empty());
         set.filter_map(move |(name, value)| Some((name.as_str(), name.strip_prefix(prefix)?, value.as_str())))
-    }
-}
-
-impl Vars {
-    /// Those that are set and begin with `prefix`, in order.
-    pub(super) fn beginning_with(&self, prefix: &str) -> BTreeMap<&str, &str> {
-        let set = self.0.iter().filter(|(name, value)| name.starts_with(prefix) && !value.is_empty());
-        set.map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 }
 

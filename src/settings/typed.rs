@@ -2,11 +2,13 @@
 
 use super::keys::ENVIRONMENTS;
 use crate::domain::{
-    access::ApiToken,
+    access::{ApiToken, LinkSecrets},
     account::Accounts,
+    completion::{CompletionRules, CompletionSecrets},
     faults::Faults,
+    follow_up::Persistence,
     hold::HoldRules,
-    ids::{AccountSid, SidForm},
+    ids::SidForm,
     layout::Layout,
     media::Forms,
     recording_url::ProviderBases,
@@ -95,6 +97,11 @@ pub struct Settings {
     pub worker: WorkerSettings,
     pub retry: RetryPolicy,
     pub holds: HoldSettings,
+    pub completion: CompletionSettings,
+    pub retention: RetentionSettings,
+    /// How long it is kept who did what.
+    pub audit_keep: Duration,
+    pub link_secrets: LinkSecrets,
     pub supervision: SupervisionSettings,
     pub shutdown: ShutdownSettings,
     /// Empty but in tests and the demo.
@@ -293,6 +300,31 @@ pub struct WorkerSettings {
 pub struct HoldSettings {
     pub rules: HoldRules,
     pub refresh: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct CompletionSettings {
+    /// Whom everybody's recordings are told to that have no URL of their own.
+    pub url: Option<Url>,
+    pub secrets: CompletionSecrets,
+    pub timeout: Duration,
+    pub persistence: Persistence,
+    pub poll_interval: Duration,
+}
+
+impl CompletionSettings {
+    /// Which URLs a business may have.
+    pub fn rules(&self) -> CompletionRules {
+        CompletionRules { trusted: self.url.clone(), signs: !self.secrets.are_none() }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct RetentionSettings {
+    /// 0: for ever.
+    pub days: u32,
+    pub interval: Duration,
+    pub delete_at_provider: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@
 //! PgBouncer, where no session has a search path, and all go one way, which knows how to live with one ([`pool`]). Two
 //! connections go past the pool, to `MIGRATION_DATABASE_URL`: the migrator's ([`gate`]) and the listener's ([`bells`]).
 
+mod after;
 mod backfill;
 mod backfill_rows;
 mod bells;
@@ -30,6 +31,7 @@ mod upkeep;
 
 // The words of this interface, for the command line.
 pub use crate::domain::{
+    audit::AuditFilter,
     backfill::BackfillStatus,
     business::{BusinessChange, BusinessFilter, BusinessView},
     duration,
@@ -38,6 +40,7 @@ pub use crate::domain::{
     hold::{Hold, HoldKey, HoldView},
     ids::{AccountSid, BusinessId, CallSid, JobId, RecordingSid, SidForm},
     job::{AttemptView, Enqueued, JobFilter, JobState, JobView, NewJob},
+    media::Forms,
     migration::{
         MigrationFailure, MigrationOutcome, MigrationRecord, MigrationSet, MigrationState, SchemaVersions, Version,
     },
@@ -46,7 +49,7 @@ pub use crate::domain::{
     operate::{BATCH, JobOutcome, Operator, OperatorAction, Outcome},
     overview::{Failing, Overview, PulsePoint, Stall},
     ports::{
-        Backlog, FleetStatus, FleetView, Gate, Holds, JobBook, Operations, RecordingBook, StoreError,
+        Backlog, Custody, FleetStatus, FleetView, Gate, Holds, JobBook, Operations, RecordingBook, StoreError,
         TranscriptBook,
     },
     reconcile::Counts,

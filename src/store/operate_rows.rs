@@ -2,12 +2,13 @@
 
 use super::{
     hold_rows::HoldRow,
-    rows::{JobRow, business_id},
+    rows::{JobRow, business_id, unknown},
 };
 use crate::domain::{
     business::BusinessView,
     explain::{JobFacts, LeaseFacts, LiveInstance, SlotHolder},
     ids::{BusinessId, InstanceId, JobId},
+    media::Forms,
     operate::OperatorAction,
     ports::{StoreError, StoreResult},
 };
@@ -29,6 +30,10 @@ pub(super) struct BusinessRow {
     cancelled: i64,
     dead: i64,
     waiting_since: DateTime<Utc>,
+    forms: Option<Vec<String>>,
+    retention_days: Option<i32>,
+    delete_at_provider: Option<bool>,
+    completion_url: Option<String>,
 }
 
 impl TryFrom<BusinessRow> for BusinessView {
@@ -50,6 +55,10 @@ impl TryFrom<BusinessRow> for BusinessView {
             cancelled: row.cancelled,
             dead: row.dead,
             waiting_since: row.waiting_since,
+            forms: row.forms.map(|names| Forms::parse(&names)).transpose().map_err(|_| unknown("forms"))?,
+            retention_days: row.retention_days,
+            delete_at_provider: row.delete_at_provider,
+            completion_url: row.completion_url,
         })
     }
 }

@@ -12,10 +12,13 @@ use crate::domain::{
     explain::Explanation,
     ids::{BusinessId, CallSid, JobId},
     job::{JobState, Priority},
+    media::Forms,
     operate::{JobOutcome, Operator, OperatorAction, Outcome},
     ports::{Gate, JobBook, Operations, StoreResult},
 };
 use async_trait::async_trait;
+use serde_json::{Map, Value};
+use sqlx::types::Json;
 use std::time::Duration;
 
 /// Looks again at jobs whose attempts are ending just then, and the wait between two.
@@ -94,11 +97,9 @@ impl Operations for Store {
         change: BusinessChange,
         operator: &Operator,
     ) -> StoreResult<BusinessView> {
-        sqlx::query(self.sql().set_business.clone())
+        sqlx::query(self.sql().change_business.clone())
             .bind(id.get())
-            .bind(change.max_slots)
-            .bind(change.weight)
-            .bind(change.paused)
+            .bind(Json(changes(&change)))
             .bind(self.config().default_max_slots)
             .bind(operator.as_str())
             .execute(self.pool())
@@ -118,6 +119,22 @@ impl Operations for Store {
             .map_err(|error| clean_error(&error))?;
         rows.into_iter().map(TryInto::try_into).collect()
     }
+}
+
+/// What is to be changed, by the names of the columns.
+fn changes(change: &BusinessChange) -> Map<String, Value> {
+    let BusinessChange { max_slots, weight, paused, forms, retention_days, delete_at_provider, completion_url } =
+        change;
+    let columns = [
+        ("max_slots", max_slots.map(Value::from)),
+        ("weight", weight.map(Value::from)),
+        ("paused", paused.map(Value::from)),
+        ("forms", forms.as_ref().map(|forms| forms.as_ref().map(Forms::names).into())),
+        ("retention_days", retention_days.map(Value::from)),
+        ("delete_at_provider", delete_at_provider.map(Value::from)),
+        ("completion_url", completion_url.clone().map(Value::from)),
+    ];
+    columns.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 /// What is done to jobs.

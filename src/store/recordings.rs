@@ -8,7 +8,7 @@ use super::{
 use crate::domain::{
     ids::{BusinessId, CallSid, JobId, RecordingSid},
     ports::{RecordingBook, StoreError, StoreResult},
-    recording::{RecordingFilter, RecordingView},
+    recording::{Deleted, RecordingFilter, RecordingView},
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -40,6 +40,11 @@ struct RecordingRow {
     content_type: String,
     stored_at: DateTime<Utc>,
     duration_ms: Option<i64>,
+    recording_key: String,
+    deleted_at: Option<DateTime<Utc>>,
+    deleted_by: Option<String>,
+    legal_hold: bool,
+    provider_deleted_at: Option<DateTime<Utc>>,
 }
 
 impl TryFrom<RecordingRow> for RecordingView {
@@ -57,6 +62,10 @@ impl TryFrom<RecordingRow> for RecordingView {
             content_type: row.content_type,
             duration_ms: row.duration_ms.map(i64::cast_unsigned),
             stored_at: row.stored_at,
+            legal_hold: row.legal_hold,
+            provider_deleted_at: row.provider_deleted_at,
+            deleted: row.deleted_at.map(|at| Deleted { at, by: row.deleted_by.unwrap_or_default() }),
+            recording_key: row.recording_key,
             file: row.storage_key.rsplit('/').next().unwrap_or_default().to_owned(),
             storage_key: row.storage_key,
         })

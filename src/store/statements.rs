@@ -36,7 +36,8 @@ statements! {
                                                                $13, $14, $15)";
     cancel_requests = "select lease_id from {s}.job_lease where instance_id = $1 and cancel_requested";
     recordings = "select business_id, call_sid, recording_sid, job_type, job_id, storage_key, bytes,
-                         encode(sha256, 'hex') as sha256, content_type, stored_at, duration_ms
+                         encode(sha256, 'hex') as sha256, content_type, stored_at, duration_ms, recording_key,
+                         deleted_at, deleted_by, legal_hold, provider_deleted_at
                     from {s}.recordings
                    where call_sid = $1 and ($2::bigint is null or business_id = $2)
                      and ($3::text is null or recording_sid = $3)
@@ -69,15 +70,16 @@ statements! {
     cancel = "select job_id, outcome from {s}.cancel_jobs($1, $2, $3, $4) order by job_id";
     retry = "select job_id, outcome from {s}.retry_jobs($1, $2) order by job_id";
     expedite = "select {s}.expedite($1, $2, $3)";
-    set_business = "select {s}.set_business($1, $2, $3, $4, $5, $6)";
+    change_business = "select {s}.change_business($1, $2, $3, $4)";
     businesses = "select business_id, max_slots, weight, paused, paused_at, paused_by, running, ready, scheduled, done,
-                         cancelled, dead, waiting_since
+                         cancelled, dead, waiting_since, forms, retention_days, delete_at_provider, completion_url
                     from {s}.business where business_id > $1 order by business_id limit $2";
     businesses_by_id = "select business_id, max_slots, weight, paused, paused_at, paused_by, running, ready, scheduled,
-                               done, cancelled, dead, waiting_since
+                               done, cancelled, dead, waiting_since, forms, retention_days, delete_at_provider,
+                               completion_url
                           from {s}.business where business_id = any ($1) order by array_position($1, business_id)";
     actions = "select at, operator, action, business_id, job_id, detail from {s}.operator_action
-                where business_id = $1 order by action_id desc limit $2";
+                where business_id = $1 and action <> 'play' order by action_id desc limit $2";
     explain = "select v.*, now() as now, s.retry_after_ms, l.worker, l.deadline_at, l.cancel_requested, i.host,
                       (extract(epoch from now() - i.beat_at) * 1000)::bigint as beat_age_ms,
                       (select coalesce(jsonb_agg(h order by h.since), '[]')
@@ -124,6 +126,31 @@ statements! {
     hold_end = "select * from {s}.end_hold($1, $2)";
     hold_lift = "select {s}.lift_hold($1, $2)";
     holds = "select hold_key, since, until, probe_at, message, met, waiting from {s}.hold_now order by since, hold_key";
+    configure = "update {s}.fleet_setting set announces = $1, delete_at_provider = $2
+                  where (announces, delete_at_provider) is distinct from ($1, $2)";
+    take_follow_ups = "select follow_up_id, event_id, kind, business_id, call_sid, recording_sid, facts, tries, age_ms,
+                              completion_url
+                         from {s}.take_follow_ups($1, $2, $3)";
+    end_follow_up = "select {s}.end_follow_up($1, $2, $3, $4, $5, $6)";
+    follow_ups = "select follow_up_id, kind, business_id, call_sid, recording_sid, facts ->> 'type' as event, made_at,
+                         due_at, tries, last_error, died_at
+                    from {s}.follow_up
+                   where follow_up_id < $1 and ($2::boolean is null or (died_at is not null) = $2)
+                   order by follow_up_id desc limit $3";
+    revive_follow_up = "update {s}.follow_up set died_at = null, due_at = now(), made_at = now(), tries = 0
+                         where follow_up_id = $1 and died_at is not null";
+    forget_follow_ups = "delete from {s}.follow_up
+                          where follow_up_id = any (array(select follow_up_id from {s}.follow_up
+                                                           where died_at < now() - $1 * interval '1 ms'
+                                                           order by died_at limit $2))";
+    delete_recording = "select {s}.delete_recording($1, $2, $3, $4)";
+    hold_recording = "select {s}.hold_recording($1, $2, $3, $4)";
+    expire = "select business_id, call_sid, recording_sid from {s}.expire_recordings($1, $2)";
+    note_play = "select {s}.note_play($1, $2, $3, $4, $5, $6, $7)";
+    note_link = "insert into {s}.operator_action (operator, action, business_id, call_sid, recording_sid, job_id, detail)
+                 values ($1, 'link', $2, $3, $4, $5, $6)";
+    audit = "select action_id, at, operator, action, business_id, call_sid, recording_sid, job_id, detail
+               from {s}.audit_page($1, $2, $3, $4, $5, $6)";
     watch = "select change, reason, since, businesses, ready, business_id
                from {s}.watch_work($1, $2, $3, $4, 2000, $5)";
     add_pulse = "select {s}.add_pulse($1, $2, $3, $4, $5)";

@@ -84,6 +84,42 @@ pub const ALL: &[Event] = &[
         "an attempt failed; retry_in=never when it was the last",
     ),
     event(
+        "📤",
+        "COMPLETION_SENT",
+        &["type", "call_sid", "business_id", "tries", "http_status"],
+        "a business's system took what it was told",
+    ),
+    event(
+        "❌",
+        "COMPLETION_FAILED",
+        &["type", "call_sid", "business_id", "reason", "retry_in"],
+        "it did not; retry_in=never when it is given up",
+    ),
+    event(
+        "🗑",
+        "RECORDING_DELETED",
+        &["call_sid", "business_id", "by"],
+        "a recording was deleted for good: by a token's name or retention; its file follows at once",
+    ),
+    event(
+        "🗑",
+        "RECORDING_FILE_REMOVED",
+        &["call_sid", "business_id", "file"],
+        "the file of a deleted recording is gone",
+    ),
+    event(
+        "🗑",
+        "PROVIDER_DELETED",
+        &["call_sid", "business_id", "recording_sid"],
+        "the provider's copy of a stored recording was deleted",
+    ),
+    event(
+        "❌",
+        "DELETION_FAILED",
+        &["kind", "call_sid", "business_id", "reason", "retry_in"],
+        "a file or the provider's copy could not be deleted; retry_in=never when it is given up",
+    ),
+    event(
         "🔒",
         "MIGRATION_LOCK_WAITING",
         &[

@@ -34,7 +34,7 @@ async fn a_business_is_set_up_before_its_first_job_and_keeps_what_is_not_named()
     );
     let names: Vec<&str> = made.as_object().unwrap().keys().map(String::as_str).collect();
     let shape = "business_id max_slots weight paused paused_at paused_by running ready scheduled done cancelled dead \
-                 waiting_since";
+                 waiting_since forms retention_days delete_at_provider completion_url";
     assert_eq!(names, shape.split_whitespace().collect::<Vec<_>>());
     let (_, paused) = patch(&process, 42, &json!({"paused": true, "weight": null})).await;
     assert_eq!((&paused["max_slots"], &paused["weight"], &paused["paused"]), (&json!(3), &json!(10), &json!(true)));

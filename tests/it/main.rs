@@ -4,6 +4,9 @@
 
 mod support;
 
+mod after_completion;
+mod after_deletion;
+mod after_retention;
 mod api;
 mod api_access;
 mod api_bulk;
@@ -17,6 +20,7 @@ mod api_operate;
 mod api_outage;
 mod architecture;
 mod audio;
+mod audit;
 mod backfill_faults;
 mod backfill_killed;
 mod backfill_order;
@@ -53,6 +57,7 @@ mod gate_schema;
 mod gate_trouble;
 mod holds;
 mod holds_fleet;
+mod links;
 mod log;
 mod log_markers;
 mod metrics;

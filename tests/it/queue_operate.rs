@@ -249,7 +249,13 @@ async fn a_paused_business_gets_no_slot_until_it_is_resumed() {
     assert!(paused.paused && paused.paused_at.is_some());
     assert_eq!(paused.paused_by.as_deref(), Some("dana"));
     assert!(claimer.claim(3).await.is_empty());
-    let resumed = set(BusinessChange { max_slots: Some(2), weight: Some(3), paused: Some(false) }).await;
+    let resumed = set(BusinessChange {
+        max_slots: Some(2),
+        weight: Some(3),
+        paused: Some(false),
+        ..BusinessChange::default()
+    })
+    .await;
     assert_eq!((resumed.max_slots, resumed.weight, resumed.paused), (2, 3, false));
     assert_eq!((resumed.paused_at, resumed.paused_by), (None, None));
     assert_eq!(claimer.claim(3).await.len(), 2);

@@ -7,7 +7,9 @@ use crate::{
 };
 use callspool::{
     domain::{
+        audit::{AuditFilter, Kept},
         business::{BusinessChange, BusinessFilter},
+        follow_up::{FleetSetting, FollowUp, TryEnd},
         hold::{Blame, HoldKey, HoldRules},
         ids::{AccountSid, JobId, SidForm},
         job::{Achieved, ClaimedJob, Disposition, JobFilter, JobType, NewJob, Transcript},
@@ -15,8 +17,8 @@ use callspool::{
         operate::{Operator, Outcome},
         overview::PulseCounts,
         ports::{
-            Blamed, Dispatch, FleetView, Gate, Holds, IntakeBook, JobBook, Operations, RecordingBook,
-            TranscriptBook, Upkeep, Watch,
+            Blamed, Custody, Dispatch, FleetView, FollowUps, Gate, Holds, IntakeBook, JobBook, Operations,
+            RecordingBook, TranscriptBook, Upkeep, Watch,
         },
         reconcile::{Counts, RoundRules, Standing},
         recording::RecordingFilter,
@@ -64,6 +66,7 @@ async fn run_everything(behind_pooler: bool) {
     store.enqueue(&[new_job(1, 1), new_job(1, 2), new_job(2, 3)]).await.unwrap();
     store.ring().await.unwrap();
     store.ping().await.unwrap();
+    store.configure(FleetSetting { announces: true, delete_at_provider: false }).await.unwrap();
     let jobs = claimer.claim(2).await;
     claimer.settle_all([(&jobs[0], retry(Duration::ZERO)), (&jobs[1], dead())]).await;
     assert!(claimer.claim(1).await.len() == 1);
@@ -85,6 +88,7 @@ async fn run_everything(behind_pooler: bool) {
     assert!(store.recordings(&filter).await.unwrap().is_empty());
     reconcile(&store, &jobs[1]).await;
     transcripts(&mut claimer).await;
+    after(&database, &store).await;
     operate(&store, jobs[1].id).await;
     hold(&store).await;
     as_the_release_before(&database).await;
@@ -159,6 +163,43 @@ async fn transcripts(claimer: &mut Claimer) {
     }
 }
 
+/// A dead job was announced; one recording is held, then deleted, another one expires.
+async fn after(database: &Database, store: &Store) {
+    let taken = store.take(10, 10, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(taken.iter().map(|follow_up| follow_up.task.kind()).collect::<Vec<_>>(), ["announce"]);
+    let later = TryEnd::Retry { delay: Duration::ZERO, error: "e".to_owned(), all: true };
+    assert!(store.end(&taken[0], &later).await.unwrap());
+    assert!(!store.end(&FollowUp { tries: 7, ..taken[0].clone() }, &TryEnd::Done).await.unwrap());
+    assert!(store.end(&taken[0], &TryEnd::Dead { error: "e".to_owned() }).await.unwrap());
+    assert_eq!(store.follow_ups(Some(true), None, 10).await.unwrap().len(), 1);
+    assert!(store.revive(taken[0].id).await.unwrap());
+    assert_eq!(store.forget(Duration::ZERO, 10).await.unwrap(), 0);
+    execute(
+        database,
+        "insert into recordings (business_id, recording_key, job_type, job_id, call_sid, recording_sid, storage_key,
+                                 bytes, sha256, content_type, stored_at)
+         select 1, 'RE' || n, 'download_only', n, 'CA8', 'RE' || n, 'k' || n, 1, sha256('x'), 'audio/mpeg',
+                now() - interval '2 days'
+           from generate_series(81, 82) n",
+    )
+    .await;
+    let (call_sid, operator) = (new_job(1, 8).call_sid, Operator::new("somebody"));
+    let filter = RecordingFilter { call_sid, business_id: None, recording_sid: None };
+    let stored = store.recordings(&filter).await.unwrap();
+    assert_eq!(store.hold_recording(&stored[0], true, &operator).await.unwrap(), Kept::Changed);
+    assert_eq!(store.delete_recording(&stored[0], &operator).await.unwrap(), Kept::Held);
+    assert_eq!(store.expire(1, 10).await.unwrap().len(), 1, "the other one");
+    assert_eq!(store.hold_recording(&stored[0], false, &operator).await.unwrap(), Kept::Changed);
+    assert_eq!(store.delete_recording(&stored[0], &operator).await.unwrap(), Kept::Changed);
+    assert_eq!(store.delete_recording(&stored[0], &operator).await.unwrap(), Kept::Gone);
+    assert!(store.note_play(&stored[0], &operator, "played", Duration::from_secs(60)).await.unwrap());
+    assert!(!store.note_play(&stored[0], &operator, "played", Duration::from_secs(60)).await.unwrap());
+    store.note_link(&stored[0], &operator, "a link for 1h").await.unwrap();
+    let of_one = AuditFilter { limit: 10, business_id: Some(business(1)), ..AuditFilter::default() };
+    let actions: Vec<String> = store.audit(&of_one).await.unwrap().into_iter().map(|entry| entry.action).collect();
+    assert_eq!(actions, ["link", "play", "delete", "release", "delete", "hold"]);
+}
+
 async fn operate(store: &Store, dead: JobId) {
     let operator = Operator::new("somebody");
     assert_eq!(store.retry(&[dead], &operator).await.unwrap()[0].outcome, Outcome::Ready);
@@ -208,6 +249,7 @@ async fn hold(store: &Store) {
 /// What processes of the release before call while both run side by side.
 async fn as_the_release_before(database: &Database) {
     let mut connection = database.connect().await;
+    connection.execute("select set_business(1, 4, 2::smallint, false, 5, 'o')").await.unwrap();
     let claim = "select job_id, lease_id from claim(gen_random_uuid(), '{0}', '{1}', 0, 0, 1, 60000, 100, 5)";
     let (job, lease): (i64, i64) = sqlx::query_as(claim).fetch_one(&mut connection).await.unwrap();
     let settle = "select settle(array[$1], array[$2], '{hand_back}', '{0}', '{null}', '{null}', '{null}', '{null}',

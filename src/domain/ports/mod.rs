@@ -3,6 +3,7 @@
 //!
 //! A method is one atomic step: it happens wholly or not at all, and may be called again after any error.
 
+mod after;
 mod edges;
 mod gate;
 mod holds;
@@ -11,6 +12,7 @@ mod operators;
 mod queue;
 mod transcripts;
 
+pub use after::*;
 pub use edges::*;
 pub use gate::*;
 pub use holds::*;

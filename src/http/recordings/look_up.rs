@@ -44,9 +44,13 @@ impl HttpDeps {
     pub(super) async fn look_up(&self, filter: &RecordingFilter) -> Result<Lookup, Problem> {
         let (recordings, jobs, filter) = (Arc::clone(&self.recordings), Arc::clone(&self.jobs), filter.clone());
         self.on_io(async move {
-            if let Some(stored) = Lookup::stored(recordings.recordings(&filter).await?) {
-                return Ok(stored);
-            }
+            let stored = Lookup::stored(recordings.recordings(&filter).await?);
+            // Another recording of the call may be on its way.
+            let deleted = match stored {
+                Some(Lookup::Deleted(recording)) => Some(Lookup::Deleted(recording)),
+                Some(stored) => return Ok(stored),
+                None => None,
+            };
             let of_the_call = JobFilter {
                 business_id: filter.business_id,
                 call_sid: Some(filter.call_sid.clone()),
@@ -55,6 +59,7 @@ impl HttpDeps {
             };
             let lookup = Lookup::on_its_way(&filter, jobs.jobs(&of_the_call).await?);
             match &lookup {
+                Lookup::Ended(_) | Lookup::Unknown if deleted.is_some() => Ok(deleted.unwrap_or(lookup)),
                 // It may have been stored between the two questions.
                 Lookup::Ended(job) if job.state == JobState::Done => {
                     Ok(Lookup::stored(recordings.recordings(&filter).await?).unwrap_or(lookup))
@@ -76,6 +81,7 @@ impl HttpDeps {
             Lookup::Coming(jobs) => self.on_its_way(jobs).await,
             Lookup::Ended(job) => Err(over(&job)),
             Lookup::Ambiguous(businesses) => Err(Problem::ambiguous(call_sid, &businesses)),
+            Lookup::Deleted(recording) => Err(Problem::recording_deleted(&recording)),
             Lookup::Stored { .. } | Lookup::Unknown => {
                 let which = filter.recording_sid.as_ref().map(|sid| format!(" {sid}")).unwrap_or_default();
                 Err(Problem::not_found(format!("no recording{which} of call {call_sid} was ever enqueued here")))

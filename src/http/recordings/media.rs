@@ -2,13 +2,15 @@
 
 use super::{
     body::{answered, bridged},
-    look_up,
+    link, look_up,
     wanted::{Validators, Wanted},
 };
 use crate::{
     domain::{
         access::Scope,
+        audit::{LINK, PLAY_EVERY},
         failure::Failure,
+        operate::Operator,
         ports::StoredFile,
         recording::{Lookup, RecordingView},
     },
@@ -36,22 +38,32 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// 200, 206 or 304 where it is stored; as [`super::show`] where it is not.
+/// 200, 206 or 304 where it is stored; as [`super::show`] where it is not. Whoever has a signed link needs no token.
 pub async fn media(
     deps: web::Data<HttpDeps>,
     request: HttpRequest,
     call_sid: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    deps.authorize(&request, Scope::Read)?;
     let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
+    if link::is_one(&request) {
+        let recording = deps.linked(&request, &filter).await?;
+        return deps.send(&request, &recording, LINK).await;
+    }
+    let caller = deps.authorize(&request, Scope::Read)?;
     match deps.look_up(&filter).await? {
-        Lookup::Stored { recording, .. } => deps.send(&request, &recording).await,
+        Lookup::Stored { recording, .. } => deps.send(&request, &recording, &caller.name).await,
         other => deps.not_stored(&filter, other).await,
     }
 }
 
 impl HttpDeps {
-    async fn send(&self, request: &HttpRequest, recording: &RecordingView) -> Result<HttpResponse, Problem> {
+    /// `player`: whose name the trail gets.
+    async fn send(
+        &self,
+        request: &HttpRequest,
+        recording: &RecordingView,
+        player: &str,
+    ) -> Result<HttpResponse, Problem> {
         let validators = validators(recording);
         let size = validators.size;
         let (mut answer, part) = match Wanted::of(request, &validators) {
@@ -75,9 +87,17 @@ impl HttpDeps {
             return Ok(answer.body(SizedStream::new(length, stream::empty::<Result<Bytes, Infallible>>())));
         }
         let file = self.open_file(recording, part).await?;
+        // Nobody plays what the trail does not say.
+        self.note_play(recording, player).await?;
         let known = recording.clone();
         let failed = move |failure: Failure| log_unreadable(&known, &failure);
         Ok(answer.body(SizedStream::new(length, bridged(&self.io, file.stream, length, failed))))
+    }
+
+    async fn note_play(&self, recording: &RecordingView, player: &str) -> Result<(), Problem> {
+        let (custody, recording, operator) = (Arc::clone(&self.custody), recording.clone(), Operator::new(player));
+        let note = async move { custody.note_play(&recording, &operator, "played", PLAY_EVERY).await };
+        self.change_on_io(note).await.map(|_| ())
     }
 
     async fn look_at_file(&self, recording: &RecordingView) -> Result<(), Problem> {

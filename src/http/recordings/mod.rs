@@ -5,6 +5,8 @@
 //! | `look_up` | which recording is meant, and what is answered where it is not stored |
 //! | `media` | the file itself: headers, HEAD, parts |
 //! | `transcript` | what is said in it |
+//! | `link` | links that play one recording without a token, for a time |
+//! | `custody` | legal holds and deletion |
 //! | `wanted` | what a request's conditions and its `Range` come to |
 //! | `body` | bytes from the I/O runtime to a server's thread |
 //!
@@ -12,11 +14,17 @@
 //! (incidents 6 and 15). A connection of the database is held for the lookup only, however slowly a client reads.
 
 mod body;
+mod custody;
+mod link;
 mod look_up;
 mod media;
 mod transcript;
 mod wanted;
 
+pub(super) use custody::HoldChange;
+pub use custody::{delete, hold};
+pub(super) use link::{Link, LinkRequest};
+pub use link::{Links, make};
 pub use media::media;
 pub use transcript::transcript;
 
@@ -41,6 +49,13 @@ pub(super) struct Shown {
     others: Vec<RecordingSid>,
 }
 
+impl HttpDeps {
+    async fn shown(&self, recording: Box<RecordingView>, others: Vec<RecordingSid>) -> Result<Shown, Problem> {
+        let transcript = self.transcript_of(&recording).await?.map(TranscriptNote::from);
+        Ok(Shown { recording, transcript, others })
+    }
+}
+
 /// `GET /v1/recordings/{call_sid}`: what is stored, without the media.
 pub async fn show(
     deps: web::Data<HttpDeps>,
@@ -50,10 +65,7 @@ pub async fn show(
     deps.authorize(&request, Scope::Read)?;
     let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
     match deps.look_up(&filter).await? {
-        Lookup::Stored { recording, others } => {
-            let transcript = deps.transcript_of(&recording).await?.map(TranscriptNote::from);
-            Ok(HttpResponse::Ok().json(Shown { recording, transcript, others }))
-        }
+        Lookup::Stored { recording, others } => Ok(HttpResponse::Ok().json(deps.shown(recording, others).await?)),
         other => deps.not_stored(&filter, other).await,
     }
 }

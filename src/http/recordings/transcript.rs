@@ -29,13 +29,15 @@ pub async fn transcript(
             let RecordingView { business_id, call_sid, recording_sid, .. } = *recording;
             RecordingFilter { call_sid, business_id: Some(business_id), recording_sid }
         }
-        lookup @ (Lookup::Ambiguous(_) | Lookup::Unknown) => return deps.not_stored(&filter, lookup).await,
+        lookup @ (Lookup::Ambiguous(_) | Lookup::Deleted(_) | Lookup::Unknown) => {
+            return deps.not_stored(&filter, lookup).await;
+        }
         Lookup::Coming(_) | Lookup::Ended(_) => filter,
     };
     match deps.look_up_full(&which).await? {
         lookup @ (Lookup::Coming(_) | Lookup::Ambiguous(_)) => deps.not_stored(&which, lookup).await,
         Lookup::Ended(job) => Err(over(&job)),
-        Lookup::Stored { .. } | Lookup::Unknown => Err(Problem::not_found(format!(
+        Lookup::Stored { .. } | Lookup::Deleted(_) | Lookup::Unknown => Err(Problem::not_found(format!(
             "nobody asked for a transcript of call {}: enqueue it with job_type full",
             which.call_sid
         ))),

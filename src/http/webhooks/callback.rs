@@ -49,7 +49,7 @@ impl Fields {
     /// What cannot be read has no fields, and is refused for want of them.
     pub(super) fn read(request: &HttpRequest, body: &[u8]) -> Self {
         if !request.content_type().eq_ignore_ascii_case(JSON) {
-            return Self { pairs: form_urlencoded::parse(body).into_owned().collect(), is_form: true };
+            return Self::of_form(body);
         }
         let object: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
         let text = |value| match value {
@@ -60,6 +60,10 @@ impl Fields {
         };
         let pairs = object.into_iter().filter_map(|(name, value)| Some((name, text(value)?))).collect();
         Self { pairs, is_form: false }
+    }
+
+    pub(super) fn of_form(body: &[u8]) -> Self {
+        Self { pairs: form_urlencoded::parse(body).into_owned().collect(), is_form: true }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {

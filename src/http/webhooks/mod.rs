@@ -9,8 +9,10 @@
 
 mod callback;
 mod sender;
+mod tried;
 
 pub(super) use callback::Callback;
+pub use tried::{ReadForm, read_form};
 
 use super::{
     HttpDeps,

@@ -58,6 +58,8 @@ pub struct Metrics {
     restarts: Labelled<Counter>,
     lock_wait: Labelled<Histogram>,
     migrations: Labelled<Counter>,
+    completions: Labelled<Counter>,
+    deletions: Labelled<Counter>,
 }
 
 impl Metrics {
@@ -81,6 +83,8 @@ impl Metrics {
             restarts: family(),
             lock_wait: Family::new_with_constructor(|| Histogram::new(LOCK_WAIT_BUCKETS)),
             migrations: family(),
+            completions: family(),
+            deletions: family(),
         };
         metrics.begin_at_zero();
         metrics.registered(version)
@@ -110,6 +114,12 @@ impl Metrics {
         for outcome in ["applied", "up_to_date", "skipped", "failed"] {
             drop(self.migrations.get_or_create(&label(&table::MIGRATIONS, outcome)));
         }
+        for outcome in ["sent", "failed", "given_up"] {
+            drop(self.completions.get_or_create(&label(&table::COMPLETIONS, outcome)));
+        }
+        for what in ["file", "provider"] {
+            drop(self.deletions.get_or_create(&label(&table::DELETIONS, what)));
+        }
     }
 
     fn registered(mut self, version: &'static str) -> Self {
@@ -129,6 +139,8 @@ impl Metrics {
         register(to, &table::ACTOR_RESTARTS, self.restarts.clone());
         register(to, &table::MIGRATION_LOCK_WAIT, self.lock_wait.clone());
         register(to, &table::MIGRATIONS, self.migrations.clone());
+        register(to, &table::COMPLETIONS, self.completions.clone());
+        register(to, &table::DELETIONS, self.deletions.clone());
         let start = Seconds::default();
         start.set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
         register(to, &table::START_TIME, start);
@@ -207,6 +219,12 @@ impl Observer for Metrics {
             Observation::LockWaited { acquired, waited } => {
                 let label = label(&table::MIGRATION_LOCK_WAIT, if acquired { "acquired" } else { "given_up" });
                 self.lock_wait.get_or_create(&label).observe(waited.as_secs_f64());
+            }
+            Observation::Announced { outcome } => {
+                self.completions.get_or_create(&label(&table::COMPLETIONS, outcome)).inc();
+            }
+            Observation::Deleted { what } => {
+                self.deletions.get_or_create(&label(&table::DELETIONS, what)).inc();
             }
             Observation::Migrated { outcome } => {
                 self.migrations.get_or_create(&label(&table::MIGRATIONS, outcome)).inc();

@@ -120,6 +120,10 @@ metrics! {
         "Wait for the migration lock, until it was acquired or given_up";
     MIGRATIONS = Process Counter "callspool_migrations_total" ["outcome"]
         "Tries of this process to migrate: applied, up_to_date, skipped or failed";
+    COMPLETIONS = Process Counter "callspool_completions_total" ["outcome"]
+        "Tries of the completion webhook: sent, failed (tried again later) or given_up";
+    DELETIONS = Process Counter "callspool_deletions_total" ["what"]
+        "What this process deleted of recordings: file, or the copy at the provider";
     POOL_CONNECTIONS = Process Gauge "callspool_pool_connections" ["state"]
         "Connections of this process to the database: in_use or idle";
     POOL_CONNECTIONS_LIMIT = Process Gauge "callspool_pool_connections_limit" []

@@ -10,6 +10,7 @@ pub mod lookup;
 pub mod postgres;
 pub mod process;
 pub mod provider;
+pub mod receiver;
 pub mod terminal;
 pub mod transcriber;
 pub mod twilio;

@@ -1,0 +1,243 @@
+//! `POST /v1/recordings/{call_sid}/link`, and what makes a link one: it plays one recording, for a time, without a token.
+//!
+//! A link is kept nowhere. It says what it plays and until when, and an HMAC-SHA256 of both, keyed with a secret of the
+//! configuration; so it ends with its time, or with its secret, in every process at once.
+
+use super::look_up;
+use crate::{
+    domain::{
+        access::{LinkSecrets, Scope},
+        enqueue_request::FieldFault,
+        json_fields::JsonFields,
+        operate::Operator,
+        recording::{Lookup, RecordingFilter, RecordingView},
+    },
+    http::{HttpDeps, body, operation::JSON, problem::Problem},
+};
+use actix_web::{HttpRequest, HttpResponse, web};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, TimeDelta, Utc};
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use sha2::Sha256;
+use std::{ops::RangeInclusive, sync::Arc};
+use url::form_urlencoded;
+use utoipa::ToSchema;
+
+/// So that a signature of something else with the same key is none of a link.
+const PURPOSE: &str = "callspool link 1";
+/// Seconds that a link may hold.
+const HOLDS: RangeInclusive<i64> = 1..=604_800;
+const HOLDS_DEFAULT: i64 = 3_600;
+
+/// Signs links, and knows them again. Cheap to clone.
+#[derive(Clone)]
+pub struct Links(Arc<LinkSecrets>);
+
+impl Links {
+    pub fn new(secrets: LinkSecrets) -> Self {
+        Self(Arc::new(secrets))
+    }
+
+    /// `None`: there is no secret.
+    fn signature(&self, claim: &str) -> Option<String> {
+        let secret = self.0.newest()?;
+        Some(BASE64_URL_SAFE_NO_PAD.encode(mac(secret, claim).finalize().into_bytes()))
+    }
+
+    /// Each secret is compared in a time that tells nothing about the right signature.
+    fn knows(&self, claim: &str, signature: &str) -> bool {
+        let Ok(signature) = BASE64_URL_SAFE_NO_PAD.decode(signature) else { return false };
+        self.0.iter().any(|secret| mac(secret, claim).verify_slice(&signature).is_ok())
+    }
+}
+
+fn mac(secret: &SecretString, claim: &str) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
+        .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+    mac.update(claim.as_bytes());
+    mac
+}
+
+/// What is signed: one recording of one business, and the end. None of it has a line break.
+fn claim(filter: &RecordingFilter, expires: i64) -> String {
+    let RecordingFilter { call_sid, business_id, recording_sid } = filter;
+    let business_id = business_id.map(|id| id.to_string()).unwrap_or_default();
+    let recording_sid = recording_sid.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("{PURPOSE}\n{business_id}\n{call_sid}\n{recording_sid}\n{expires}")
+}
+
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "stands for its schema")]
+pub struct LinkRequest {
+    /// Seconds.
+    #[schema(minimum = 1, maximum = 604_800, default = 3_600)]
+    expires_in: Option<i64>,
+}
+
+/// Plays one recording for whoever has it, until it expires.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Link {
+    url: String,
+    expires_at: DateTime<Utc>,
+}
+
+/// Makes a link to a recording that is stored.
+pub async fn make(
+    deps: web::Data<HttpDeps>,
+    request: HttpRequest,
+    call_sid: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let caller = deps.authorize(&request, Scope::Read)?;
+    let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
+    let body = body::read(&request, payload, &[JSON], deps.body_limit).await?;
+    let expires_in = holds(&body).map_err(Problem::invalid)?;
+    let recording = match deps.look_up(&filter).await? {
+        Lookup::Stored { recording, .. } => recording,
+        other => return deps.not_stored(&filter, other).await,
+    };
+    let of_this = RecordingFilter {
+        call_sid: recording.call_sid.clone(),
+        business_id: Some(recording.business_id),
+        recording_sid: recording.recording_sid.clone(),
+    };
+    let expires = Utc::now().timestamp() + expires_in;
+    let signature = deps.links.signature(&claim(&of_this, expires)).ok_or_else(Problem::links_not_configured)?;
+    let url = url(&base(&deps, &request), &of_this, expires, &signature);
+    let expires_at = DateTime::from_timestamp(expires, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    let (custody, operator) = (Arc::clone(&deps.custody), Operator::new(&caller.name));
+    let detail = format!("a link for {}", words(expires_in));
+    deps.change_on_io(async move { custody.note_link(&recording, &operator, &detail).await }).await?;
+    Ok(HttpResponse::Ok().json(Link { url, expires_at }))
+}
+
+fn words(seconds: i64) -> String {
+    crate::domain::duration::words(TimeDelta::seconds(seconds).to_std().unwrap_or_default())
+}
+
+fn holds(body: &[u8]) -> Result<i64, Vec<FieldFault>> {
+    let mut fields = JsonFields::parse(body).map_err(|fault| vec![fault])?;
+    let expires_in = fields.optional::<i64>("expires_in").unwrap_or(HOLDS_DEFAULT);
+    let mut faults = fields.into_faults();
+    if !HOLDS.contains(&expires_in) {
+        let allowed = "expires_in must be a whole number of seconds from 1 to 604800";
+        faults.push(FieldFault::new("expires_in", allowed));
+    }
+    if faults.is_empty() { Ok(expires_in) } else { Err(faults) }
+}
+
+/// What the caller calls us.
+fn base(deps: &HttpDeps, request: &HttpRequest) -> String {
+    deps.webhook.public_url.as_ref().map_or_else(
+        || {
+            let info = request.connection_info();
+            format!("{}://{}", info.scheme(), info.host())
+        },
+        |url| url.as_str().trim_end_matches('/').to_owned(),
+    )
+}
+
+fn url(base: &str, filter: &RecordingFilter, expires: i64, signature: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if let Some(business_id) = filter.business_id {
+        query.append_pair("business_id", &business_id.to_string());
+    }
+    if let Some(recording_sid) = &filter.recording_sid {
+        query.append_pair("recording_sid", recording_sid.as_str());
+    }
+    query.append_pair("expires", &expires.to_string()).append_pair("signature", signature);
+    format!("{base}/v1/recordings/{}/media?{}", filter.call_sid, query.finish())
+}
+
+/// Whether a request comes by a link. What it claims is not checked yet.
+pub(super) fn is_one(request: &HttpRequest) -> bool {
+    parameter(request, "signature").is_some()
+}
+
+fn parameter(request: &HttpRequest, name: &str) -> Option<String> {
+    let mut query = form_urlencoded::parse(request.query_string().as_bytes());
+    query.find(|(other, _)| other == name).map(|(_, value)| value.into_owned())
+}
+
+impl HttpDeps {
+    /// The recording that the request's link plays.
+    pub(super) async fn linked(
+        &self,
+        request: &HttpRequest,
+        filter: &RecordingFilter,
+    ) -> Result<RecordingView, Problem> {
+        let invalid =
+            || Problem::forbidden("link_invalid", "the link is not one that was made here, or was changed");
+        let expires: i64 = parameter(request, "expires").and_then(|text| text.parse().ok()).ok_or_else(invalid)?;
+        let signature = parameter(request, "signature").unwrap_or_default();
+        if !self.links.knows(&claim(filter, expires), &signature) {
+            return Err(invalid());
+        }
+        if Utc::now().timestamp() >= expires {
+            return Err(Problem::forbidden("link_expired", "the link has expired; ask for a new one"));
+        }
+        let (recordings, of_the_call) = (Arc::clone(&self.recordings), filter.clone());
+        let found = self.on_io(async move { recordings.recordings(&of_the_call).await }).await?;
+        // A link to a recording without a name of its own plays none that has one.
+        let mut of_this = found.into_iter().filter(|recording| recording.recording_sid == filter.recording_sid);
+        match of_this.next() {
+            Some(recording) if recording.deleted.is_none() => Ok(recording),
+            Some(_) => Err(Problem::link_leads_nowhere()),
+            None => Err(Problem::not_found("the recording of this link is not stored")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{CallSid, RecordingSid, SidForm};
+
+    fn links(secrets: &str) -> Links {
+        Links::new(LinkSecrets::parse_list(secrets).unwrap())
+    }
+
+    fn filter(business: i64, call: &str, recording: Option<&str>) -> RecordingFilter {
+        RecordingFilter {
+            call_sid: CallSid::parse(call, SidForm::Short).unwrap(),
+            business_id: Some(business.try_into().unwrap()),
+            recording_sid: recording.map(|sid| RecordingSid::parse(sid, SidForm::Short).unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_link_is_of_one_recording_and_one_end_and_of_any_secret_in_use() {
+        let (old, both) = (links("0123456789abcdef"), links("fedcba9876543210,0123456789abcdef"));
+        let right = claim(&filter(1, "CA1", Some("RE1")), 10);
+        let signature = old.signature(&right).unwrap();
+        assert!(old.knows(&right, &signature) && both.knows(&right, &signature));
+        assert_ne!(both.signature(&right).unwrap(), signature, "the newest signs");
+        assert!(!links("fedcba9876543210").knows(&right, &signature));
+        for other in [
+            claim(&filter(2, "CA1", Some("RE1")), 10),
+            claim(&filter(1, "CA2", Some("RE1")), 10),
+            claim(&filter(1, "CA1", Some("RE2")), 10),
+            claim(&filter(1, "CA1", None), 10),
+            claim(&filter(1, "CA1", Some("RE1")), 11),
+        ] {
+            assert!(!old.knows(&other, &signature), "{other}");
+        }
+        for wrong in ["", "a", &signature[1..], &format!("{signature}="), "%"] {
+            assert!(!old.knows(&right, wrong), "{wrong}");
+        }
+        assert_eq!(Links::new(LinkSecrets::default()).signature(&right), None);
+    }
+
+    #[test]
+    fn how_long_a_link_holds_is_bounded() {
+        assert_eq!(holds(b"{}"), Ok(HOLDS_DEFAULT));
+        assert_eq!(holds(b"{\"expires_in\": 604800}"), Ok(604_800));
+        for wrong in
+            ["{\"expires_in\": 0}", "{\"expires_in\": 604801}", "{\"expires_in\": \"1h\"}", "{\"x\": 1}", "[]"]
+        {
+            assert_eq!(holds(wrong.as_bytes()).err().map(|faults| faults.len()), Some(1), "{wrong}");
+        }
+    }
+}
