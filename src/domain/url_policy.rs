@@ -6,7 +6,7 @@
 //! the one that is connected to. A configured base is trusted as it is configured.
 
 use super::recording_url::ProviderBases;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::{Host, Url};
 
 /// Why a URL is not requested. It repeats nothing of the URL.
@@ -26,7 +26,7 @@ pub enum UrlRefused {
 
 /// Where an allowed URL leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Destination {
     /// To a configured base, whose addresses are trusted.
     Base,
     /// To the public network: the addresses of its name are checked too.
@@ -38,12 +38,12 @@ const LOCAL_NAMES: [&str; 5] = ["localhost", "local", "localdomain", "internal",
 
 /// The URL is parsed, and so is its host: the parser has read every spelling of an IPv4 address (decimal, hexadecimal,
 /// octal, shortened, percent-encoded, in full-width digits) as a browser would.
-pub fn check(url: &Url, bases: &ProviderBases) -> Result<Place, UrlRefused> {
+pub fn check(url: &Url, bases: &ProviderBases) -> Result<Destination, UrlRefused> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(UrlRefused::UserInfo);
     }
     if bases.owner(url).is_some() {
-        return Ok(Place::Base);
+        return Ok(Destination::Base);
     }
     if url.scheme() != "https" {
         return Err(UrlRefused::Scheme);
@@ -55,7 +55,7 @@ pub fn check(url: &Url, bases: &ProviderBases) -> Result<Place, UrlRefused> {
         Some(Host::Ipv4(address)) => is_public(address.into()),
         Some(Host::Ipv6(address)) => is_public(address.into()),
     };
-    if is_public { Ok(Place::Public) } else { Err(UrlRefused::Address) }
+    if is_public { Ok(Destination::Public) } else { Err(UrlRefused::Address) }
 }
 
 /// A name without a dot is looked up in the local domain.
@@ -134,7 +134,7 @@ mod tests {
         ProviderBases::new(base("https://api.twilio.com")).with(base("http://127.0.0.1:9000"))
     }
 
-    fn checked(text: &str) -> Result<Place, UrlRefused> {
+    fn checked(text: &str) -> Result<Destination, UrlRefused> {
         check(&Url::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")), &bases())
     }
 
@@ -250,7 +250,7 @@ mod tests {
             "[2002:808:808::1]",
             "[2001:4860:4860::8888]",
         ] {
-            assert_eq!(checked(&format!("https://{host}/x")), Ok(Place::Public), "{host}");
+            assert_eq!(checked(&format!("https://{host}/x")), Ok(Destination::Public), "{host}");
             assert_eq!(checked(&format!("http://{host}/x")), Err(UrlRefused::Scheme), "{host}");
         }
         for text in ["ftp://example.com/x", "file:///etc/passwd", "data:text/plain,x", "gopher://example.com:70/"] {
@@ -263,9 +263,9 @@ mod tests {
 
     #[test]
     fn a_configured_base_is_trusted_and_only_its_own_origin() {
-        assert_eq!(checked("http://127.0.0.1:9000/x"), Ok(Place::Base));
-        assert_eq!(checked("http://2130706433:9000/x"), Ok(Place::Base), "another spelling of the same");
-        assert_eq!(checked("https://API.twilio.com:443/x"), Ok(Place::Base));
+        assert_eq!(checked("http://127.0.0.1:9000/x"), Ok(Destination::Base));
+        assert_eq!(checked("http://2130706433:9000/x"), Ok(Destination::Base), "another spelling of the same");
+        assert_eq!(checked("https://API.twilio.com:443/x"), Ok(Destination::Base));
         assert_eq!(checked("http://127.0.0.1:9001/x"), Err(UrlRefused::Scheme));
         assert_eq!(checked("https://127.0.0.1:9000/x"), Err(UrlRefused::Address));
         assert_eq!(checked("http://api.twilio.com/x"), Err(UrlRefused::Scheme));

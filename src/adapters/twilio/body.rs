@@ -127,24 +127,22 @@ impl Body {
             status if status.is_server_error() => return Err(asked.refused(&response)),
             _ => return Err(not_the_rest()),
         }
-        if !version.is_of(response.headers()) || !self.is_the_rest(&response) {
-            return Err(not_the_rest());
-        }
+        let whole = self.whole(&response).filter(|_| version.is_of(response.headers())).ok_or_else(not_the_rest)?;
+        self.length = Some(whole);
         self.asked = asked;
         self.chunks = Box::pin(response.bytes_stream());
         Ok(())
     }
 
-    /// Begins where we are and ends where the whole ends.
-    fn is_the_rest(&self, response: &Response) -> bool {
+    /// The length of the whole, where this begins where we are and ends where the whole ends.
+    fn whole(&self, response: &Response) -> Option<u64> {
         let headers = response.headers();
         if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return false;
+            return None;
         }
-        let range = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).and_then(content_range);
-        range.is_some_and(|(first, last, whole)| {
-            first == self.received && last.checked_add(1) == Some(whole) && self.length.is_none_or(|l| l == whole)
-        })
+        let (first, last, whole) = content_range(headers.get(CONTENT_RANGE)?.to_str().ok()?)?;
+        let is_rest = first == self.received && last.checked_add(1) == Some(whole);
+        (is_rest && self.length.is_none_or(|length| length == whole)).then_some(whole)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::{
     failure::{Failure, FailureCode},
     ids::AccountSid,
     recording_url::ProviderBases,
-    url_policy::{self, Place},
+    url_policy::{self, Destination},
 };
 use reqwest::{
     Client, ClientBuilder, Method, Response, StatusCode,
@@ -97,11 +97,12 @@ impl Transport {
         is_home: bool,
         headers: &HeaderMap,
     ) -> Result<Answer, Failure> {
-        let place = url_policy::check(url, &self.bases);
-        let place = place.map_err(|refused| Failure::new(FailureCode::UrlRefused, refused.to_string()))?;
-        let client = match place {
-            Place::Base => &self.to_bases,
-            Place::Public => &self.to_public,
+        let destination = url_policy::check(url, &self.bases);
+        let destination =
+            destination.map_err(|refused| Failure::new(FailureCode::UrlRefused, refused.to_string()))?;
+        let client = match destination {
+            Destination::Base => &self.to_bases,
+            Destination::Public => &self.to_public,
         };
         let mut request = client.request(method, url.clone()).headers(headers.clone());
         // The bytes of the recording themselves: lengths and ranges count them.

@@ -36,7 +36,7 @@ pub enum Answer {
     CutOf(Vec<(&'static str, String)>, Bytes, usize),
     /// A byte, a pause, a byte, and so on.
     Drip(Bytes, Duration),
-    /// The body, with another length announced than it has.
+    /// Another length announced than comes; then the connection ends.
     Lying(u64, Bytes),
     /// No length announced.
     Chunked(Vec<Bytes>),
@@ -246,8 +246,8 @@ async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
             let body = stream::once(async { Ok(first) }).chain(rest);
             HttpResponse::Ok().content_type("audio/mpeg").no_chunking(bytes.len() as u64).streaming(Box::pin(body))
         }
-        Answer::Cut(bytes, sent) => cut(Vec::new(), &bytes, sent),
-        Answer::CutOf(headers, bytes, sent) => cut(headers, &bytes, sent),
+        Answer::Cut(bytes, sent) => cut(Vec::new(), bytes.len() as u64, bytes.slice(..sent)),
+        Answer::CutOf(headers, bytes, sent) => cut(headers, bytes.len() as u64, bytes.slice(..sent)),
         Answer::Drip(bytes, pause) => {
             let length = bytes.len() as u64;
             let drops = stream::unfold((bytes, tokio::time::interval(pause)), |(mut bytes, mut pace)| async {
@@ -257,18 +257,14 @@ async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
             });
             HttpResponse::Ok().content_type("audio/mpeg").no_chunking(length).streaming(Box::pin(drops))
         }
-        Answer::Lying(length, bytes) => {
-            let body = stream::once(async { Ok::<_, std::io::Error>(bytes) });
-            HttpResponse::Ok().content_type("audio/mpeg").no_chunking(length).streaming(Box::pin(body))
-        }
+        Answer::Lying(length, bytes) => cut(Vec::new(), length, bytes),
         Answer::Chunked(parts) => {
             HttpResponse::Ok().streaming(stream::iter(parts.into_iter().map(Ok::<_, std::io::Error>)))
         }
     }
 }
 
-fn cut(headers: Vec<(&'static str, String)>, bytes: &Bytes, sent: usize) -> HttpResponse {
-    let part = bytes.slice(..sent);
+fn cut(headers: Vec<(&'static str, String)>, announced: u64, part: Bytes) -> HttpResponse {
     let cut = stream::once(async {
         // The server sends what it has whenever the body makes it wait.
         tokio::task::yield_now().await;
@@ -279,5 +275,5 @@ fn cut(headers: Vec<(&'static str, String)>, bytes: &Bytes, sent: usize) -> Http
     for header in headers {
         answer.insert_header(header);
     }
-    answer.content_type("audio/mpeg").no_chunking(bytes.len() as u64).streaming(Box::pin(body))
+    answer.content_type("audio/mpeg").no_chunking(announced).streaming(Box::pin(body))
 }
