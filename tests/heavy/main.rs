@@ -16,6 +16,7 @@ mod s3;
 
 mod api_fuzz;
 mod bucket;
+mod bucket_azure;
 mod bucket_run;
 mod gate_pooler;
 mod gate_restart;

@@ -99,7 +99,7 @@ def upload_id(answer):
 
 def main():
     folder, port = sys.argv[1], int(sys.argv[2])
-    server = Server(DomainDispatcherApplication(create_backend_app, service="s3"), os.path.join(folder, "journal"))
+    server = Server(DomainDispatcherApplication(create_backend_app), os.path.join(folder, "journal"))
     server.replay()
     http = make_server("127.0.0.1", port, server, threaded=True, request_handler=MotoRequestHandler)
     http.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

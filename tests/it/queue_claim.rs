@@ -1,7 +1,7 @@
 //! Claim: businesses take turns, and none runs more than its slots.
 
 use crate::{
-    queue_law::{Claimer, DEFAULT_SLOTS, assert_law, businesses, done, execute, ids, slots},
+    queue_law::{Claimer, DEFAULT_SLOTS, assert_law, businesses, done, execute, ids, key, slots},
     support::{Database, new_job},
 };
 use callspool::domain::{
@@ -201,16 +201,16 @@ async fn two_recordings_of_one_call_never_get_one_file_name() {
     // One after the other, the first already stored; then two at once; then the first again while the second runs.
     claimer.store.enqueue(&[new_job(1, 1)]).await.unwrap();
     let first = claimer.claim(1).await.remove(0);
-    assert_eq!(first.storage_stem(), "1/CA1");
+    assert_eq!(key(&first), "1/CA1.mp3");
     claimer.store.enqueue(&[second()]).await.unwrap();
     let other = claimer.claim(1).await.remove(0);
-    assert_eq!(other.storage_stem(), "1/CA1-RE2");
+    assert_eq!(key(&other), "1/CA1-RE2.mp3");
     claimer.settle(&first, done(&first)).await;
     assert!(claimer.settle(&other, callspool::domain::job::Disposition::HandBack).await);
-    assert_eq!(claimer.claim(1).await[0].storage_stem(), "1/CA1-RE2");
+    assert_eq!(key(&claimer.claim(1).await[0]), "1/CA1-RE2.mp3");
     // The same call of another business is another call.
     claimer.store.enqueue(&[new_job(2, 1)]).await.unwrap();
-    assert_eq!(claimer.claim(1).await[0].storage_stem(), "2/CA1");
+    assert_eq!(key(&claimer.claim(1).await[0]), "2/CA1.mp3");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use callspool::{
         hold::HoldKey,
         ids::{InstanceId, JobId},
         job::{Achieved, ClaimedJob, Disposition, Settlement, StoredRecording},
+        layout::Layout,
         lease::{LeaseId, WorkerLife},
         media::Form,
         ports::{ClaimRequest, Claimed, Dispatch, InstanceInfo},
@@ -100,9 +101,14 @@ pub fn ids(jobs: &[ClaimedJob]) -> Vec<JobId> {
     jobs.iter().map(|job| job.id).collect()
 }
 
+/// Where a job's file goes, without its date.
+pub fn key(job: &ClaimedJob) -> String {
+    "{business_id}/{call_sid}.{ext}".parse::<Layout>().unwrap().key(job, "mp3")
+}
+
 pub fn done(job: &ClaimedJob) -> Disposition {
     Disposition::Achieved(Achieved::Stored(StoredRecording {
-        storage_key: format!("{}.mp3", job.storage_stem()),
+        storage_key: key(job),
         bytes: 1,
         sha256: [7; 32],
         content_type: "audio/mpeg",

@@ -49,7 +49,9 @@ async fn without_a_layout_of_ones_own_files_lie_by_business_and_month() {
 /// everybody. (Where it does not, there is nothing to be tested.)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_an_error_of_the_storage_and_leaves_nothing_half() {
-    let may = std::process::Command::new("unshare").args(["-rm", "true"]).output();
+    // Root needs no user namespace, in which it could not reach the database's socket.
+    let kind = if nix::unistd::geteuid().is_root() { "-m" } else { "-rm" };
+    let may = std::process::Command::new("unshare").args([kind, "true"]).output();
     if !may.is_ok_and(|run| run.status.success()) {
         return;
     }
@@ -61,7 +63,7 @@ async fn a_full_disk_is_an_error_of_the_storage_and_leaves_nothing_half() {
     let folder = setup.storage();
     let mount = "mkdir -p recordings && mount -t tmpfs -o size=3m none recordings";
     let line = format!("{mount} && head -c 2000000 /dev/zero >recordings/others && exec callspool run");
-    let process = setup.start_by_shell(&format!("exec unshare -rm sh -c '{line}'"));
+    let process = setup.start_by_shell(&format!("exec unshare {kind} sh -c '{line}'"));
     process.wait_until_ready().await;
     let seen =
         Path::new("/proc").join(process.pid().to_string()).join("root").join(folder.strip_prefix("/").unwrap());
@@ -85,8 +87,9 @@ async fn a_disk_that_is_nearly_full_is_not_ready_and_says_why() {
     let database = Database::migrated().await;
     let setup = Setup::new(&database).var("CALLSPOOL__STORAGE__MIN_FREE", &(1_u64 << 50).to_string());
     let process = setup.start();
-    let line = process.line("the check", |line| line["message"] == "the storage cannot be used").await;
-    assert!(line["failure"].as_str().unwrap().contains("the disk is nearly full: "), "{line}");
+    let said = |line: &serde_json::Value| line.to_string().contains("the storage cannot be used");
+    let line = process.line("the check", said).await;
+    assert!(line.to_string().contains("the disk is nearly full: "), "{line}");
     let reasons = eventually("not ready", || async {
         let answer = process.get("/readyz").await;
         (answer.status() == 503).then_some(answer.text().await.unwrap()).filter(|text| text.contains("min_free"))

@@ -2,7 +2,7 @@
 //!
 //! A file of up to one part is sent in one request with its condition. A larger one is sent in parts, of which nothing
 //! is seen, and published by one request with its condition (see [`super::conditional`]). Whether the server keeps
-//! conditions is tried once, before a process counts as ready.
+//! conditions is tried once, before anything is stored.
 
 use super::{
     bucket_upload::BucketUpload,
@@ -21,14 +21,8 @@ use futures_util::TryStreamExt;
 use object_store::{
     Error, GetOptions, GetRange, ObjectMeta, ObjectStoreExt, PutMode, PutPayload, UpdateVersion, path::Path,
 };
-use std::{
-    ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{ops::Range, sync::Arc, time::Duration};
+use tokio::sync::OnceCell;
 
 /// What is written aside, and what a check writes, lies below this.
 const ASIDE: &str = ".callspool-aside";
@@ -41,13 +35,13 @@ struct Inner {
     /// Without slashes at its ends; may be empty.
     prefix: String,
     needs_conditions: bool,
-    /// The server was seen to keep them.
-    keeps_conditions: AtomicBool,
+    /// The server was seen to keep them. Nothing is stored before.
+    keeps_conditions: OnceCell<()>,
 }
 
 impl Bucket {
     pub(super) fn new(cloud: Cloud, prefix: &str, needs_conditions: bool) -> Self {
-        let keeps_conditions = AtomicBool::new(false);
+        let keeps_conditions = OnceCell::new();
         Self(Arc::new(Inner { cloud, prefix: prefix.to_owned(), needs_conditions, keeps_conditions }))
     }
 
@@ -84,12 +78,19 @@ impl Bucket {
     /// A file, written, read back and removed.
     async fn works(&self) -> Result<(), Failure> {
         let (path, store) = (self.aside(), self.cloud().store());
-        let probe = async {
-            store.put(&path, PutPayload::from_static(b"callspool")).await?;
-            store.get(&path).await?.bytes().await?;
-            store.delete(&path).await
-        };
-        probe.await.map_err(|error| of_bucket(&error))
+        store.put(&path, PutPayload::from_static(b"callspool")).await.map_err(|error| of_bucket(&error))?;
+        let read = async { store.get(&path).await?.bytes().await }.await;
+        // Also where it cannot be read; what stays all the same is swept.
+        let removed = store.delete(&path).await;
+        read.map(|_| ()).and(removed).map_err(|error| of_bucket(&error))
+    }
+
+    /// Asked until it does; then it is known for the life of this process.
+    async fn keeps_conditions(&self) -> Result<(), Failure> {
+        if self.needs_conditions() {
+            self.0.keeps_conditions.get_or_try_init(|| self.tries_conditions()).await?;
+        }
+        Ok(())
     }
 
     /// Tries each condition where it has to fail.
@@ -153,6 +154,7 @@ fn refused(tried: object_store::Result<()>) -> Result<(), Failure> {
 impl Storage for Bucket {
     async fn begin(&self, key: &str) -> Result<Box<dyn Upload>, Failure> {
         let path = self.path(key)?;
+        self.keeps_conditions().await?;
         let seen = self.head(&path).await?.map(|meta| UpdateVersion { e_tag: meta.e_tag, version: meta.version });
         Ok(Box::new(BucketUpload::new(self.clone(), path, seen)))
     }
@@ -216,10 +218,6 @@ impl Storage for Bucket {
 
     async fn check(&self) -> Result<(), Failure> {
         self.works().await?;
-        if self.needs_conditions() && !self.0.keeps_conditions.load(Ordering::Relaxed) {
-            self.tries_conditions().await?;
-            self.0.keeps_conditions.store(true, Ordering::Relaxed);
-        }
-        Ok(())
+        self.keeps_conditions().await
     }
 }
