@@ -254,6 +254,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_account_and_the_storage_are_tried_soon_and_a_wish_is_believed_within_bounds() {
+        let rules = HoldRules {
+            window: Duration::from_secs(30),
+            min_failures: 5,
+            failure_share: 0.5,
+            probe_first: Duration::from_secs(5),
+            probe_max: Duration::from_mins(1),
+            account_probe: Duration::from_mins(1),
+            storage_probe: Duration::from_secs(1),
+            rate_wait: Duration::from_secs(3),
+        };
+        let first = HoldKind::ALL.map(|kind| rules.first(kind).as_secs());
+        assert_eq!(first, [2, 3, 5, 1], "account, rate, host, storage");
+        assert!(HoldKind::ALL.into_iter().all(|kind| rules.first(kind) <= rules.longest(kind)));
+        assert_eq!([0, 7, 99_999].map(|s| HoldRules::believed(Duration::from_secs(s)).as_secs()), [1, 7, 3_600]);
+    }
+
+    #[test]
     fn a_key_is_read_as_it_is_written() {
         for text in ["account:AC1", "rate:AC1", "host:api.twilio.com", "host:[::1]:8080", "storage"] {
             assert_eq!(text.parse::<HoldKey>().map(|key| key.to_string()), Ok(text.to_owned()));
