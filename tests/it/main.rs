@@ -7,6 +7,7 @@ mod support;
 mod after_completion;
 mod after_deletion;
 mod after_retention;
+mod after_store;
 mod api;
 mod api_access;
 mod api_bulk;
