@@ -81,7 +81,7 @@ impl FromStr for Question {
 
     fn from_str(text: &str) -> Result<Self, InvalidQuestion> {
         let text = text.trim();
-        let has_words = text.contains(char::is_alphanumeric) && !text.contains('\0');
+        let has_words = text.contains(|c: char| c.is_alphanumeric() || c == '_') && !text.contains('\0');
         if has_words && text.chars().count() <= MAX_QUESTION {
             Ok(Self(text.to_owned()))
         } else {

@@ -86,6 +86,11 @@ impl Operation {
         self.parameter::<T>(ParameterIn::Query, name, about, Required::False)
     }
 
+    /// A parameter of the query without which there is no answer.
+    pub(super) fn needed_query<T: ToSchema>(self, name: &str, about: &str) -> Self {
+        self.parameter::<T>(ParameterIn::Query, name, about, Required::True)
+    }
+
     fn parameter<T: ToSchema>(mut self, place: ParameterIn, name: &str, about: &str, required: Required) -> Self {
         let parameter = ParameterBuilder::new()
             .name(name)

@@ -262,7 +262,7 @@ fn of_recordings() -> Vec<Operation> {
             .answers::<TranscriptView>(200, "Its words."),
         get("/v1/transcripts", || to(transcripts::search), "Transcripts with these words, the newest first.")
             .needs(Read)
-            .query::<Words>("q", "needed: words, \"a phrase\", one or another, -without")
+            .needed_query::<Words>("q", "words, \"a phrase\", one or another, -without")
             .query::<BusinessId>("business_id", "only those of this business")
             .query::<SearchLimit>("limit", "how many; 20 where it is missing")
             .query::<SearchPlace>("after", "`next` of the page before")
@@ -338,7 +338,7 @@ struct Checksum(String);
 
 /// What is looked for.
 #[derive(utoipa::ToSchema)]
-#[schema(value_type = String, min_length = 1, max_length = 200)]
+#[schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\x00]*\w[^\x00]*$")]
 #[expect(dead_code, reason = "stands for its schema")]
 struct Words(String);
 

@@ -22,7 +22,7 @@ async fn backlog(connection: &mut PgConnection, business: i64, first: u32, count
 }
 
 /// Pages that a statement touched, by the server's own count.
-async fn pages(connection: &mut PgConnection, sql: &str) -> i64 {
+pub async fn pages(connection: &mut PgConnection, sql: &str) -> i64 {
     let explain = format!("explain (analyze, buffers, format json) {sql}");
     let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(explain)).fetch_one(connection).await.unwrap();
     let node = &plan[0]["Plan"];

@@ -1,14 +1,16 @@
 //! Transcripts are found by their words.
 
 use crate::{
+    queue_cost::pages,
     recordings::{enqueue, get},
     support::{
-        Process,
+        Database, Process,
         transcriber::{Transcriber, Words},
     },
     transcript::{process, until},
 };
 use serde_json::{Value, json};
+use sqlx::Executor;
 
 async fn spoken(process: &Process, transcriber: &Transcriber, business: i64, number: u32, text: &'static str) {
     transcriber.tell(number, [Words::Spoken(text)]);
@@ -123,4 +125,26 @@ async fn the_command_line_searches_and_shows() {
     assert_eq!(said.json()["text"], "I want a refund. Right now.");
     let said = setup.say(&["transcripts", "show", "CA2"]).await;
     assert!(said.code == 1 && said.err.contains("there is no transcript of call CA2"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_costs_little_however_many_have_the_words() {
+    let database = Database::migrated().await;
+    let mut connection = database.connect().await;
+    let many = "insert into transcript (business_id, recording_key, job_id, call_sid, text, model, made_at)
+                select n % 20 + 1, 'RE' || n, n, 'CA' || n, 'hello everybody, this is w' || n % 5000, 'm',
+                       now() - n * interval '1 s'
+                  from generate_series(1, 20000) n";
+    connection.execute(many).await.unwrap();
+    connection.execute("vacuum analyze transcript").await.unwrap();
+    for (what, call, most) in [
+        ("a rare word", "transcript_search('w77', null, null, null, 20)", 200),
+        ("a word of all", "transcript_search('hello', null, null, null, 20)", 400),
+        ("a rare word of one business", "transcript_search('w77', 18, null, null, 20)", 200),
+        ("a word of all in one business", "transcript_search('hello', 7, null, null, 20)", 800),
+        ("a later page", "transcript_search('hello', null, now() - interval '5000 s', 5000, 20)", 400),
+    ] {
+        let read = pages(&mut connection, &format!("select * from {call}")).await;
+        assert!(read <= most, "{what}: {read} pages, at most {most}");
+    }
 }
