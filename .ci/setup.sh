@@ -2,7 +2,8 @@
 # Installs what `make demo` and `make test` need and this machine lacks: a C linker, and PostgreSQL's server binaries.
 # `setup.sh heavy` also gets what the heavy tests need: PgBouncer, always by unpacking it, since its package would start
 # a service; for the tests of the dashboard Chromium, Node.js and their packages, the former only as root; and from PyPI
-# what tests the API against its own description, and a server that speaks S3.
+# and npm what tests the API against its own description, ours of the provider against the provider's, and a server that
+# speaks S3.
 #
 # As root (or with a sudo that asks for nothing) by apt-get, without the cluster that Debian's package would make.
 # As anybody else the packages are unpacked below .callspool/, and nothing of the system changes.
@@ -98,7 +99,7 @@ install_modules() {
 }
 
 # A virtual environment of their own, so that nothing of the system's Python changes.
-python_tools="schemathesis==4.32.5 openapi-spec-validator==0.9.0 moto[s3]==5.2.5 flask==3.1.2 flask-cors==6.0.1"
+python_tools="schemathesis==4.32.5 openapi-spec-validator==0.9.0 moto[s3]==5.2.5 flask==3.1.2 flask-cors==6.0.1 twilio==9.13.0"
 have_python_tools() {
     [ "$(cat .callspool/python/tools 2>/dev/null)" = "$python_tools" ]
 }
@@ -113,6 +114,26 @@ install_python_tools() {
     python3 -m venv .callspool/python
     .callspool/python/bin/pip install --quiet --disable-pip-version-check $python_tools
     echo "$python_tools" >.callspool/python/tools
+}
+
+# A mock server, and Twilio's public OpenAPI description as a package of Twilio's own carries it: of that one file only.
+prism_tools="@stoplight/prism-cli@5.14.2 @twilio/cli-core@9.0.0"
+have_prism() {
+    [ "$(cat .callspool/prism/tools 2>/dev/null)" = "$prism_tools" ]
+}
+
+install_prism() {
+    say "installing $prism_tools into .callspool/prism"
+    rm -rf .callspool/prism
+    mkdir -p .callspool/prism
+    (
+        cd .callspool/prism
+        npm install --prefix . --silent --no-audit --no-fund --ignore-scripts "${prism_tools% *}"
+        npm pack --silent --ignore-scripts "${prism_tools#* }" >/dev/null
+        tar -xzf twilio-cli-core-*.tgz --strip-components=4 package/src/services/twilio-api/twilio_api_v2010.json
+        rm twilio-cli-core-*.tgz
+    )
+    echo "$prism_tools" >.callspool/prism/tools
 }
 
 if ! command -v cc >/dev/null; then
@@ -139,6 +160,7 @@ fi
 if [ "${1:-}" = heavy ]; then
     install_browser
     install_modules
+    have_prism || install_prism
 fi
 if ! command -v cargo >/dev/null; then
     say "Rust is needed: https://rustup.rs"

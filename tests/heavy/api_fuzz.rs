@@ -11,7 +11,7 @@ const TOKEN: &str = "0123456789abcdef";
 /// Longest time of the whole run, which takes half a minute where nothing else is going on.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-fn tool(name: &str) -> Command {
+pub fn tool(name: &str) -> Command {
     let path = PathBuf::from(TOOLS).join(name);
     assert!(path.exists(), "{name} is missing; `sh .ci/setup.sh heavy` installs it");
     let mut command = Command::new(path);

@@ -1,4 +1,4 @@
-//! What needs more than a PostgreSQL: a pooler, clusters that are restarted, and the API's description as others read it. Not part of `cargo test`;
+//! What needs more than a PostgreSQL: a pooler, clusters that are restarted, the API's description as others read it, and the provider as its own library and description have it. Not part of `cargo test`;
 //! `sh .ci/setup.sh heavy` gets what is needed, and `cargo test --features faults --test heavy` runs it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
@@ -22,3 +22,5 @@ mod gate_pooler;
 mod gate_restart;
 mod pooled;
 mod pooled_incidents;
+mod provider_described;
+mod webhook_signatures;
