@@ -1,6 +1,6 @@
 //! `PATCH|DELETE /v1/recordings/{call_sid}`: legal holds, and deletion for good.
 
-use super::{Shown, look_up};
+use super::look_up;
 use crate::{
     domain::{
         access::Scope,
