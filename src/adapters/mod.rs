@@ -7,6 +7,8 @@ pub mod clock;
 pub mod completion;
 pub mod embedded_postgres;
 pub mod lookup;
+pub mod providers;
 pub mod storage;
+pub mod telnyx;
 pub mod transcription;
 pub mod twilio;

@@ -28,8 +28,10 @@ use crate::{
         clock::SystemClock,
         completion::{CompletionConfig, CompletionSender},
         lookup::{HttpLookup, LookupConfig},
-        storage::{self, BucketOptions, DiskOptions},
-        transcription::{Transcription, TranscriptionConfig},
+storage::{self, BucketOptions, DiskOptions, ObjectStorage},
+transcription::{Transcription, TranscriptionConfig},
+providers::Providers,
+telnyx::{Telnyx, TelnyxConfig},
         twilio::{Twilio, TwilioConfig},
     },
     domain::{
@@ -41,10 +43,11 @@ use crate::{
         overview::Pulse,
         ports::{BusinessLookup, Clock, Provider, Storage, Transcriber, WatchRules},
         reconcile::RoundRules,
+        recording_url::ProviderBase,
         trace::Tracer,
     },
-    http::{FreshAnswers, HttpActor, HttpDeps, Limits, Links, Live, MetricsDesk, Socket, Tokens, WebhookConfig},
-    settings::{Role, Settings, StorageSettings},
+http::{FreshAnswers, HttpActor, HttpDeps, Limits, Links, Live, MetricsDesk, Socket, Tokens, WebhookConfig, TelnyxWebhook},
+settings::{Role, Settings, StorageSettings},
     store::Store,
     telemetry::{
         LostLines,
@@ -172,7 +175,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             }),
         maintenance: MaintenanceDeps {
             upkeep: store.clone(),
-            clock,
+            clock: Arc::clone(&clock),
             beat_ttl: settings.queue.beat_ttl,
             reap_interval: settings.queue.reap_interval,
             promote_interval: settings.queue.promote_interval,
@@ -191,6 +194,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
         store: store.clone(),
         storage,
         lookup: lookup(&settings, &io)?,
+        clock: Arc::clone(&clock),
         io: io.clone(),
         readiness: readiness([schema, beat, disk], roster.clone()),
         observer: observer.clone(),
@@ -230,6 +234,7 @@ struct Routes {
     store: Arc<Store>,
     storage: Arc<dyn Storage>,
     lookup: Option<Arc<dyn BusinessLookup>>,
+    clock: Arc<dyn Clock>,
     io: Handle,
     readiness: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     observer: Arc<dyn Observer>,
@@ -238,7 +243,7 @@ struct Routes {
 }
 
 fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listener: TcpListener) -> ChildSpec {
-    let Routes { store, storage, lookup, io, readiness, observer, metrics, tracer } = routes;
+    let Routes { store, storage, lookup, clock, io, readiness, observer, metrics, tracer } = routes;
     let deps = HttpDeps {
         live: Live::new(store.clone(), io.clone()),
         jobs: store.clone(),
@@ -254,6 +259,7 @@ fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listene
         completion_rules: settings.completion.rules(),
         storage,
         tracer,
+        clock,
         io,
         jobs_came_in: addresses.listener.outbox(),
         readiness,
@@ -270,6 +276,7 @@ fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listene
             lookup,
             public_url: settings.http.public_url.clone(),
         },
+        telnyx: TelnyxWebhook { public_key: settings.telnyx.public_key, business_id: settings.telnyx.business_id },
         provider_bases: settings.provider_bases(),
         sid_form: settings.twilio.sid_form,
         body_limit: settings.http.body_limit,
@@ -447,9 +454,25 @@ fn after(
 }
 
 /// Made on the I/O runtime, where its connections will live.
-fn provider(settings: &Settings, io: &Handle) -> anyhow::Result<Twilio> {
+fn provider(settings: &Settings, io: &Handle) -> anyhow::Result<Providers> {
     let _on_io = io.enter();
-    Twilio::new(twilio(settings)).context("the HTTP client cannot be made")
+    let made = "the HTTP client cannot be made";
+    let (twilio, telnyx) = (Twilio::new(twilio(settings)), Telnyx::new(telnyx(settings)));
+    let (twilio, telnyx) = (Arc::new(twilio.context(made)?), Arc::new(telnyx.context(made)?));
+    Ok(Providers::new(settings.provider_bases(), twilio, telnyx))
+}
+
+/// The network is the same for both.
+fn telnyx(settings: &Settings) -> TelnyxConfig {
+    let (telnyx, network) = (&settings.telnyx, &settings.twilio);
+    TelnyxConfig {
+        base: ProviderBase::new(telnyx.api_base.clone()),
+        api_key: telnyx.api_key.clone(),
+        media_base: telnyx.media_base.clone(),
+        connect_timeout: network.connect_timeout,
+        read_timeout: network.read_timeout,
+        max_bytes: network.max_bytes,
+    }
 }
 
 /// The same holds here.

@@ -28,13 +28,13 @@ pub struct EnqueueArgs {
     /// Whose recording it is
     #[arg(long, value_name = "N", required_unless_present = "file")]
     business_id: Option<i64>,
-    /// The call that was recorded: CA…
+    /// The call that was recorded: CA…, or a UUID for Telnyx
     #[arg(long, value_name = "SID", required_unless_present = "file")]
     call_sid: Option<String>,
     /// Absolute, or a path at the provider's base
     #[arg(long, value_name = "URL", required_unless_present = "file")]
     recording_url: Option<String>,
-    /// RE…, where the URL does not say it
+    /// RE… or a UUID, where the URL does not say it
     #[arg(long, value_name = "SID")]
     recording_sid: Option<String>,
     /// What is to be done with it: `download_only`, or `full` to have it transcribed too

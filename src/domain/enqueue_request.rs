@@ -5,7 +5,7 @@ use super::{
     ids::{BusinessId, CallSid, InvalidId, RecordingSid, SidForm},
     job::{JobType, NewJob, Priority},
     json_fields::JsonFields,
-    recording_url::{self, ProviderBases},
+    recording_url::ProviderBases,
     text::clean,
 };
 use chrono::{DateTime, Datelike, Utc};
@@ -104,36 +104,40 @@ impl EnqueueRequest {
     pub fn check(self, bases: &ProviderBases, form: SidForm) -> Result<NewJob, Vec<FieldFault>> {
         let mut faults = Vec::new();
         let business_id = keep(BusinessId::try_from(self.business_id), &mut faults);
-        let call_sid = keep(CallSid::parse(&self.call_sid, form), &mut faults);
-        let named = self.recording_sid.map(|sid| RecordingSid::parse(&sid, form)).transpose();
-        let named = keep(named, &mut faults);
-        let url = bases.recording_url(&self.recording_url);
-        let url = keep(url.map_err(|error| FieldFault::new("recording_url", error)), &mut faults);
+        let place = bases.place(&self.recording_url, form);
+        let provider = place.as_ref().ok().map(|place| place.provider);
+        let call_sid = CallSid::parse(&self.call_sid, form).and_then(|sid| sid.fits(provider));
+        let call_sid = keep(call_sid, &mut faults);
+        let named =
+            self.recording_sid.map(|sid| RecordingSid::parse(&sid, form).and_then(|sid| sid.fits(provider)));
+        let named = keep(named.transpose(), &mut faults);
+        let place = keep(place.map_err(|error| FieldFault::new("recording_url", error)), &mut faults);
         let job_type = self.job_type.map_or(Ok(JobType::default()), |text| text.parse());
         let job_type = keep(job_type.map_err(|error| FieldFault::new("job_type", error)), &mut faults);
         let priority = self.priority.map_or(Ok(Priority::NORMAL), Priority::try_from);
         let priority = keep(priority.map_err(|error| FieldFault::new("priority", error)), &mut faults);
         let run_at = keep(self.run_at.map(checked_time).transpose(), &mut faults);
-        let parent = self.parent_call_sid.map(|sid| CallSid::parse(&sid, form)).transpose();
+        let parent = self.parent_call_sid.map(|sid| CallSid::parse(&sid, form).and_then(|sid| sid.fits(provider)));
+        let parent = parent.transpose();
         let parent = keep(
             parent.map_err(|InvalidId { allowed, .. }| {
                 FieldFault::new("parent_call_sid", format!("parent_call_sid must be {allowed}"))
             }),
             &mut faults,
         );
-        match (business_id, call_sid, named, url, job_type, priority, run_at, parent) {
+        match (business_id, call_sid, named, place, job_type, priority, run_at, parent) {
             (
                 Some(business_id),
                 Some(call_sid),
                 Some(named),
-                Some(url),
+                Some(place),
                 Some(job_type),
                 Some(priority),
                 Some(run_at),
                 Some(parent_call_sid),
             ) => {
-                let recording_sid = named.or_else(|| recording_url::sids(&url, form).1);
-                let recording_url = url.into();
+                let recording_sid = named.or(place.recording_sid);
+                let recording_url = place.url.into();
                 Ok(NewJob {
                     business_id,
                     call_sid,
@@ -175,12 +179,13 @@ fn keep<T, E: Into<FieldFault>>(checked: Result<T, E>, faults: &mut Vec<FieldFau
 mod tests {
     use super::*;
 
-    fn base() -> ProviderBases {
-        ProviderBases::new("https://api.twilio.com".parse().expect("a constant"))
+    fn bases() -> ProviderBases {
+        let url = |text: &str| text.parse().expect("a constant");
+        ProviderBases::new(url("https://api.twilio.com")).with_telnyx(url("https://api.telnyx.com"))
     }
 
     fn read(json: &[u8]) -> Result<NewJob, Vec<FieldFault>> {
-        EnqueueRequest::job_from_json(json, &base(), SidForm::Short)
+        EnqueueRequest::job_from_json(json, &bases(), SidForm::Short)
     }
 
     #[test]
@@ -190,6 +195,25 @@ mod tests {
         assert_eq!(job.recording_url, "https://api.twilio.com/2010-04-01/Accounts/AC1/Recordings/RE1");
         assert_eq!(job.recording_sid.unwrap().as_str(), "RE1");
         assert_eq!((job.business_id.get(), job.priority, job.run_at), (42, Priority::NORMAL, None));
+    }
+
+    #[test]
+    fn ids_are_spelled_as_the_urls_provider_spells_them() {
+        let uuid = "10cd86ac-fef8-4765-b203-0f7511f9fc75";
+        let request = |call_sid: &str, url: &str| EnqueueRequest {
+            business_id: 42,
+            call_sid: call_sid.to_owned(),
+            recording_url: url.to_owned(),
+            ..EnqueueRequest::default()
+        };
+        let telnyx = format!("https://api.telnyx.com/v2/recordings/{uuid}");
+        let job = request(uuid, &telnyx).check(&bases(), SidForm::Strict).unwrap();
+        assert_eq!(job.recording_sid.unwrap().as_str(), uuid);
+        let (sid, twilio) = (format!("CA{}", "0".repeat(32)), "/2010-04-01/Accounts/AC1/Recordings/RE1");
+        for (call_sid, url) in [(sid.as_str(), telnyx.as_str()), (uuid, twilio)] {
+            let faults = request(call_sid, url).check(&bases(), SidForm::Strict).unwrap_err();
+            assert_eq!(faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), ["call_sid"], "{url}");
+        }
     }
 
     #[test]
@@ -205,7 +229,7 @@ mod tests {
             parent_call_sid: Some("z".into()),
             duration_s: None,
         };
-        let faults = request.check(&base(), SidForm::Strict).unwrap_err();
+        let faults = request.check(&bases(), SidForm::Strict).unwrap_err();
         let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
         let wrong = [
             "business_id",

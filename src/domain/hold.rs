@@ -15,6 +15,7 @@ use super::{explain::Reason, text::clean};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, time::Duration};
+use url::{Position, Url};
 use utoipa::ToSchema;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -77,6 +78,11 @@ impl HoldKey {
     /// `host`: with its port, where that is not its scheme's own.
     pub fn host(host: &str) -> Self {
         Self { kind: HoldKind::Host, subject: clean(host) }
+    }
+
+    /// Of a URL: its host, and the port where that is not its scheme's own.
+    pub fn host_of(url: &Url) -> Self {
+        Self::host(&url[Position::BeforeHost..Position::AfterPort])
     }
 
     pub fn storage() -> Self {

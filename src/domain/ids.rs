@@ -1,5 +1,6 @@
 //! Identifiers, parsed once at the edge. A value of these types is safe in a path, a log line and a query.
 
+use super::provider::ProviderName;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use utoipa::ToSchema;
@@ -107,8 +108,41 @@ impl SidForm {
     }
 }
 
+/// A UUID in lower case, as Telnyx writes its ids.
+fn is_uuid(text: &str) -> bool {
+    let is_right = |(place, byte)| match place {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    };
+    text.len() == 36 && text.bytes().enumerate().all(is_right)
+}
+
 macro_rules! sid {
     ($(#[$doc:meta])* $name:ident, $prefix:literal, $field:literal, $pattern:literal) => {
+        sid!($(#[$doc])* $name, $prefix, $field, $pattern, |_| false, "");
+
+        impl $name {
+            pub const PREFIX: &'static str = $prefix;
+        }
+    };
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $field:literal, $pattern:literal or a uuid) => {
+        sid!($(#[$doc])* $name, $prefix, $field, $pattern, is_uuid, ", or a UUID in lower case");
+
+        impl $name {
+            pub const PREFIX: &'static str = $prefix;
+
+            /// Refuses one provider's spelling beside another's URL; where the URL is none, there is nothing to compare.
+            pub fn fits(self, provider: Option<ProviderName>) -> Result<Self, InvalidId> {
+                let allowed = match (provider, is_uuid(&self.0)) {
+                    (Some(ProviderName::Twilio), true) => concat!($prefix, " and 32 hexadecimal digits for Twilio"),
+                    (Some(ProviderName::Telnyx), false) => "a UUID in lower case for Telnyx",
+                    _ => return Ok(self),
+                };
+                Err(InvalidId { field: $field, allowed })
+            }
+        }
+    };
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $field:literal, $pattern:literal, $other:expr, $or:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(transparent)]
@@ -116,15 +150,14 @@ macro_rules! sid {
         pub struct $name(String);
 
         impl $name {
-            pub const PREFIX: &'static str = $prefix;
-
             pub fn parse(text: &str, form: SidForm) -> Result<Self, InvalidId> {
-                if form.accepts($prefix, text) {
+                let is_others: fn(&str) -> bool = $other;
+                if form.accepts($prefix, text) || is_others(text) {
                     return Ok(Self(text.to_owned()));
                 }
                 let allowed = match form {
-                    SidForm::Strict => concat!($prefix, " and 32 hexadecimal digits"),
-                    SidForm::Short => concat!($prefix, " and 1 to 32 letters or digits"),
+                    SidForm::Strict => concat!($prefix, " and 32 hexadecimal digits", $or),
+                    SidForm::Short => concat!($prefix, " and 1 to 32 letters or digits", $or),
                 };
                 Err(InvalidId { field: $field, allowed })
             }
@@ -148,12 +181,14 @@ macro_rules! sid {
 }
 
 sid!(
-    /// The call whose recording is moved.
-    CallSid, "CA", "call_sid", "^CA[0-9a-fA-F]{32}$"
+    /// The call whose recording is moved: Twilio's SID, or Telnyx' `call_session_id`.
+    CallSid, "CA", "call_sid",
+    "^(CA[0-9a-fA-F]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$" or a uuid
 );
 sid!(
     /// One recording of a call; a call may have several.
-    RecordingSid, "RE", "recording_sid", "^RE[0-9a-fA-F]{32}$"
+    RecordingSid, "RE", "recording_sid",
+    "^(RE[0-9a-fA-F]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$" or a uuid
 );
 sid!(
     /// The provider's account that holds a recording.
@@ -179,6 +214,34 @@ mod tests {
         for bad in ["CA", "CA1/2", "CA1 2", "CA%2e", &format!("CA{}", "1".repeat(33))] {
             assert!(CallSid::parse(bad, SidForm::Short).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_uuid_names_another_providers_call_and_never_an_account() {
+        let uuid = "428c31b6-7af4-4bcb-b7f5-5013ef9657c1";
+        let sid = format!("CA{}", "0a".repeat(16));
+        let parse = |text: &str| CallSid::parse(text, SidForm::Strict);
+        for (text, provider, fits) in [
+            (uuid, Some(ProviderName::Telnyx), true),
+            (uuid, Some(ProviderName::Twilio), false),
+            (uuid, None, true),
+            (&sid, Some(ProviderName::Telnyx), false),
+            (&sid, Some(ProviderName::Twilio), true),
+            (&sid, None, true),
+        ] {
+            let call_sid = parse(text).expect("one of the two spellings");
+            assert_eq!(call_sid.fits(provider).is_ok(), fits, "{text} {provider:?}");
+        }
+        let upper = uuid.to_uppercase();
+        let braced = format!("{{{uuid}}}");
+        let long = format!("{uuid}0");
+        for bad in
+            [&upper, &braced, &long, "428c31b67af44bcbb7f55013ef9657c1", "../../../../../../../../../../../../x"]
+        {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert!(RecordingSid::parse(uuid, SidForm::Strict).is_ok());
+        assert!(AccountSid::parse(uuid, SidForm::Short).is_err());
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub mod operate;
 pub mod overview;
 pub mod panic_place;
 pub mod ports;
+pub mod provider;
 pub mod reconcile;
 pub mod recording;
 pub mod recording_url;

@@ -17,6 +17,9 @@ pub enum RecordingUrlError {
     ForeignHost { base: String },
     #[error("recording_url must not carry user info")]
     UserInfo,
+    /// Telnyx' API has more than recordings at this origin.
+    #[error("recording_url must be {base}/v2/recordings/ and a UUID in lower case")]
+    NoRecording { base: String },
 }
 
 /// A provider's base, such as `https://api.twilio.com`: a place that recordings are fetched from. It is configuration and
@@ -54,11 +57,13 @@ pub struct ProviderBases {
     main: ProviderBase,
     others: Vec<ProviderBase>,
     of_accounts: BTreeMap<AccountSid, ProviderBase>,
+    /// One of `others`.
+    telnyx: Option<ProviderBase>,
 }
 
 impl ProviderBases {
     pub fn new(main: Url) -> Self {
-        Self { main: ProviderBase::new(main), others: Vec::new(), of_accounts: BTreeMap::new() }
+        Self { main: ProviderBase::new(main), others: Vec::new(), of_accounts: BTreeMap::new(), telnyx: None }
     }
 
     /// One more, such as another provider's.
@@ -66,6 +71,15 @@ impl ProviderBases {
     pub fn with(mut self, base: Url) -> Self {
         self.others.push(ProviderBase::new(base));
         self
+    }
+
+    #[must_use]
+    pub fn with_telnyx(self, base: Url) -> Self {
+        Self { telnyx: Some(ProviderBase::new(base.clone())), ..self.with(base) }
+    }
+
+    pub fn telnyx(&self) -> Option<&ProviderBase> {
+        self.telnyx.as_ref()
     }
 
     /// The base of one account: its recordings are there and nowhere else, and nobody else's are.

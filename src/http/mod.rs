@@ -8,6 +8,7 @@
 //! | `operation`, `openapi` | from that table: the router, and `/openapi.json` |
 //! | `server` | the server around it |
 //! | `webhooks`, `signature` | Twilio's callback, and the proof that it is Twilio's |
+//! | `telnyx` | Telnyx' webhook, and the proof that it is Telnyx' |
 //! | `jobs`, `operate`, `businesses`, `holds`, `fleet` | the API |
 //! | `bulk` | many jobs as JSON lines |
 //! | `recordings` | what is stored of a call, with its media, its links and its end |
@@ -49,6 +50,7 @@ mod recordings;
 mod routes;
 mod server;
 mod signature;
+mod telnyx;
 mod transcripts;
 mod webhooks;
 
@@ -61,6 +63,7 @@ pub use metrics::MetricsDesk;
 pub use openapi::openapi_document;
 pub use recordings::Links;
 pub use signature::sign;
+pub use telnyx::TelnyxWebhook;
 #[doc(hidden)]
 pub use {
     bulk::split_lines,
@@ -77,8 +80,20 @@ use crate::{
         job::{Enqueued, NewJob},
         observation::{Observation, Observer},
         ports::{
-            BusinessLookup, Custody, FleetView, FollowUps, Gate, Holds, JobBook, Operations, RecordingBook,
-            Storage, StoreError, StoreResult, TranscriptBook,
+BusinessLookup,
+Custody,
+FleetView,
+FollowUps,
+Gate,
+Holds,
+JobBook,
+Operations,
+RecordingBook,
+Storage,
+StoreError,
+StoreResult,
+TranscriptBook,
+Clock,
         },
         recording_url::ProviderBases,
         trace::{TraceParent, Tracer},
@@ -109,6 +124,7 @@ pub struct HttpDeps {
     pub completion_rules: CompletionRules,
     pub storage: Arc<dyn Storage>,
     pub tracer: Arc<dyn Tracer>,
+    pub clock: Arc<dyn Clock>,
     pub io: Handle,
     pub jobs_came_in: Outbox<JobsCameIn>,
     /// What stands against this process's readiness, apart from the database's answer.
@@ -127,6 +143,8 @@ pub struct HttpDeps {
     /// Whether anybody transcribes: jobs of the type `full` are refused where nobody does.
     pub transcribes: bool,
     pub webhook: WebhookConfig,
+    /// What the webhooks of Telnyx are checked with.
+    pub telnyx: TelnyxWebhook,
     pub provider_bases: ProviderBases,
     pub sid_form: SidForm,
     /// Largest body of a request, in bytes.

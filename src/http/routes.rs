@@ -9,7 +9,10 @@ use super::{
     fleet, follow_ups, health, holds, jobs, metrics, openapi,
     operate::{self, Changed, ChangedMany, Selection},
     operation::{FORM, JSON, JSON_LINES, Operation, delete, get, patch, post},
-    recordings, transcripts, webhooks,
+recordings,
+transcripts,
+webhooks,
+telnyx,
 };
 use crate::domain::{
     access::Scope::{Enqueue, Operate, Read},
@@ -65,6 +68,12 @@ fn from_the_provider() -> Vec<Operation> {
             .takes::<webhooks::Callback>(&[FORM, JSON])
             .answers::<Enqueued>(202, "Committed.")
             .answers_empty(204, "The recording is not completed; nothing is to be done.")
+            .refuses(403)
+            .asks_the_database(),
+        post("/webhooks/telnyx/recording", || to(telnyx::recording), "Telnyx' events of recordings, signed.")
+            .query::<BusinessId>("business_id", "whose recording it is, where `telnyx.business_id` does not say it")
+            .takes::<telnyx::Delivery>(&[JSON])
+            .answers::<Enqueued>(200, "Committed; without a body where the event brings no recording.")
             .refuses(403)
             .asks_the_database(),
     ]

@@ -2,13 +2,13 @@
 
 use super::{
     bucket_options,
-    kind::{Value, otlp_headers},
+    kind::{Value, ed25519_key, otlp_headers},
     layers::Vars,
     typed::{
         AudioSettings, CompletionSettings, DatabaseSettings, Environment, HoldSettings, HttpSettings, LogFormat,
         LogSettings, MappingSettings, MigrationSettings, Pooler, QueueSettings, ReconcileSettings,
         RecordingSettings, RetentionSettings, Roles, Rotation, Settings, ShutdownSettings, StorageSettings,
-        SupervisionSettings, TelemetrySettings, TranscriptionSettings, TwilioSettings, WorkerSettings,
+        SupervisionSettings, TelemetrySettings, TelnyxSettings, TranscriptionSettings, TwilioSettings, WorkerSettings,
     },
 };
 use crate::domain::{
@@ -16,10 +16,10 @@ use crate::domain::{
     account::{Account, Accounts, ApiKey},
     completion::CompletionSecrets,
     faults::Faults,
-    follow_up::Persistence,
-    hold::HoldRules,
-    ids::{AccountSid, SidForm},
-    media::Forms,
+follow_up::Persistence,
+hold::HoldRules,
+ids::{AccountSid, SidForm, BusinessId},
+media::Forms,
     retry::RetryPolicy,
     storage_url::{StorageUrl, UploadChecksum},
     trace::Sampling,
@@ -27,6 +27,7 @@ use crate::domain::{
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use url::Url;
 
 /// Values that passed the check of their kind, by path. A key that did not pass is missing here.
 pub(super) struct Checked {
@@ -63,6 +64,16 @@ impl Checked {
         }
         self.pooler_rules(faults);
         self.account_rules(faults);
+        // Whose a recording is, is told by the origin of its URL.
+        let origin = |path| self.text(path).and_then(|url| url.parse::<Url>().ok()).map(|url| url.origin());
+        if let (Some(twilio), Some(telnyx)) = (origin("twilio.api_base"), origin("telnyx.api_base"))
+            && twilio == telnyx
+        {
+            let from = self.origin("telnyx.api_base");
+            faults.push(format!(
+                "telnyx.api_base (from {from}): it needs another scheme, host or port than twilio.api_base"
+            ));
+        }
         let serves_api = self.list("process.roles").is_some_and(|roles| roles.iter().any(|role| role == "api"));
         let bind = self.text("http.bind").and_then(|bind| bind.parse::<SocketAddr>().ok());
         let beyond_loopback = bind.is_some_and(|bind| !bind.ip().is_loopback());
@@ -290,6 +301,7 @@ impl Checked {
             },
             telemetry: self.telemetry(),
             twilio: self.twilio(),
+            telnyx: self.telnyx(),
             mapping: self.mapping(),
             reconcile: ReconcileSettings {
                 interval: self.duration("reconcile.interval"),
@@ -404,6 +416,19 @@ impl Checked {
             min_bytes_per_second: self.int("twilio.min_bytes_per_second"),
             throughput_window: self.duration("twilio.throughput_window"),
             resumes: self.int("twilio.resumes"),
+        }
+    }
+
+    fn telnyx(&self) -> TelnyxSettings {
+        TelnyxSettings {
+            api_base: self.parsed("telnyx.api_base"),
+            api_key: self.secret("telnyx.api_key"),
+            public_key: self.text("telnyx.public_key").and_then(ed25519_key),
+            media_base: self.text("telnyx.media_base").and_then(|url| url.parse().ok()),
+            business_id: match self.values.get("telnyx.business_id") {
+                Some((Value::Int(id), _)) => BusinessId::try_from(*id).ok(),
+                _ => None,
+            },
         }
     }
 

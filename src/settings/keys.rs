@@ -283,6 +283,31 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Int { min: 1024, max: 1 << 40 },
         "the largest recording that is taken, in bytes",
     ),
+    key("telnyx.api_base", None, Kind::HttpUrl, "where Telnyx' recordings are asked for; trusted as it is"),
+    key(
+        "telnyx.api_key",
+        Some("TELNYX_API_KEY"),
+        Kind::Secret,
+        "opens Telnyx' recordings; without one their jobs wait",
+    ),
+    key(
+        "telnyx.public_key",
+        Some("TELNYX_PUBLIC_KEY"),
+        Kind::Ed25519Key,
+        "what Telnyx signs webhooks with; without one each is refused",
+    ),
+    key(
+        "telnyx.media_base",
+        None,
+        Kind::HttpUrl,
+        "where Telnyx' media lie, where that is no public https host; trusted as it is",
+    ),
+    key(
+        "telnyx.business_id",
+        None,
+        Kind::Int { min: 1, max: i64::MAX },
+        "whose the recordings are whose webhook does not say it",
+    ),
     key(
         "twilio.api_key",
         Some("TWILIO_API_KEY"),

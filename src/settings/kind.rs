@@ -9,6 +9,7 @@ use crate::domain::{
     sql_name::{is_name, is_table},
     storage_url::StorageUrl,
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::header::{HeaderName, HeaderValue};
 use sqlx::postgres::PgConnectOptions;
 use std::{net::SocketAddr, time::Duration};
@@ -63,6 +64,8 @@ pub(super) enum Kind {
     AccountSid,
     /// ISO 639: two or three letters.
     Language,
+    /// A public key of 32 bytes, in base64.
+    Ed25519Key,
     /// One word; never shown. The line break at the end of a secret's file is refused rather than never right.
     Secret,
     /// One or more of them; never shown.
@@ -158,6 +161,7 @@ impl Kind {
                 let letters = raw.bytes().all(|byte| byte.is_ascii_lowercase());
                 (letters && (2..=3).contains(&raw.len())).then(text)
             }
+            Self::Ed25519Key => ed25519_key(raw).map(|_| text()),
             Self::PostgresUrl => {
                 let scheme = ["postgres:", "postgresql:"].iter().any(|scheme| raw.starts_with(scheme));
                 let parsed = scheme && raw.parse::<PgConnectOptions>().is_ok();
@@ -196,6 +200,7 @@ impl Kind {
             }
             Self::AccountSid => "AC and 32 hexadecimal digits".to_owned(),
             Self::Language => "a language's code of two or three lower-case letters, as en or he".to_owned(),
+            Self::Ed25519Key => "32 bytes in base64, as the provider's portal shows its public key".to_owned(),
             Self::Secret => "one word, without spaces and line breaks".to_owned(),
             Self::AuthTokens => "one word, or several separated by commas while they are rotated".to_owned(),
             Self::ApiKey => "SK and 32 letters or digits, a colon, and the key's secret".to_owned(),
@@ -225,6 +230,11 @@ pub(super) fn otlp_headers(text: &str) -> Option<Vec<(String, String)>> {
         is_right.then(|| (name.to_owned(), value))
     };
     text.split_terminator(',').map(header).collect()
+}
+
+/// Standard base64, with its padding.
+pub(super) fn ed25519_key(text: &str) -> Option<[u8; 32]> {
+    BASE64_STANDARD.decode(text).ok()?.try_into().ok()
 }
 
 /// `None`: a % without two hexadecimal digits, or no text.
@@ -262,6 +272,15 @@ mod tests {
         assert_eq!(pairs, [("api-key", "s=1"), ("Authorization", "Basic a,b")]);
         for bad in ["api-key", "=x", "a b=x", "a=%", "a=%2", "a=%zz", "a=%ff", "a=%0A", "a=1,b"] {
             assert!(Kind::OtlpHeaders.check(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_public_key_is_32_bytes_in_base64() {
+        let good = BASE64_STANDARD.encode([7; 32]);
+        assert!(Kind::Ed25519Key.check(&good).is_some());
+        for bad in ["", "x", good.trim_end_matches('='), &format!("{good}\n"), &BASE64_STANDARD.encode([7; 31])] {
+            assert!(Kind::Ed25519Key.check(bad).is_none(), "{bad:?}");
         }
     }
 

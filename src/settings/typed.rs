@@ -2,18 +2,18 @@
 
 use super::keys::ENVIRONMENTS;
 use crate::domain::{
-    access::{ApiToken, LinkSecrets},
-    account::Accounts,
-    completion::{CompletionRules, CompletionSecrets},
-    faults::Faults,
-    follow_up::Persistence,
-    hold::HoldRules,
-    ids::SidForm,
-    layout::Layout,
-    media::Forms,
-    recording_url::ProviderBases,
-    retry::RetryPolicy,
-    storage_url::{StorageUrl, UploadChecksum},
+access::{ApiToken, LinkSecrets},
+account::Accounts,
+completion::{CompletionRules, CompletionSecrets},
+faults::Faults,
+follow_up::Persistence,
+hold::HoldRules,
+ids::{SidForm, BusinessId},
+layout::Layout,
+media::Forms,
+recording_url::ProviderBases,
+retry::RetryPolicy,
+storage_url::{StorageUrl, UploadChecksum},
     trace::Sampling,
 };
 use secrecy::SecretString;
@@ -90,6 +90,7 @@ pub struct Settings {
     pub log: LogSettings,
     pub telemetry: TelemetrySettings,
     pub twilio: TwilioSettings,
+    pub telnyx: TelnyxSettings,
     pub mapping: MappingSettings,
     pub reconcile: ReconcileSettings,
     pub transcription: TranscriptionSettings,
@@ -113,7 +114,7 @@ impl Settings {
     pub fn provider_bases(&self) -> ProviderBases {
         let twilio = &self.twilio;
         let own = twilio.accounts.iter().filter_map(|account| Some((&account.sid, account.api_base.as_ref()?)));
-        let main = ProviderBases::new(twilio.api_base.clone());
+        let main = ProviderBases::new(twilio.api_base.clone()).with_telnyx(self.telnyx.api_base.clone());
         own.fold(main, |bases, (sid, base)| bases.with_account(sid.clone(), base.clone()))
     }
 }
@@ -245,6 +246,16 @@ pub struct TwilioSettings {
     pub min_bytes_per_second: u64,
     pub throughput_window: Duration,
     pub resumes: u32,
+}
+
+/// Timeouts and the largest recording are those of `[twilio]`: they are about the network, not about who is asked.
+#[derive(Debug, Clone)]
+pub struct TelnyxSettings {
+    pub api_base: Url,
+    pub api_key: Option<SecretString>,
+    pub public_key: Option<[u8; 32]>,
+    pub media_base: Option<Url>,
+    pub business_id: Option<BusinessId>,
 }
 
 /// Whose a call is, where nothing else says it.

@@ -91,6 +91,8 @@ mod recordings;
 mod recordings_waiting;
 mod storage;
 mod supervision_faults;
+mod telnyx;
+mod telnyx_webhook;
 mod traces;
 mod transcript;
 mod transcript_search;

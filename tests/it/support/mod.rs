@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod process;
 pub mod provider;
 pub mod receiver;
+pub mod telnyx;
 pub mod terminal;
 pub mod transcriber;
 pub mod twilio;
@@ -19,6 +20,7 @@ pub mod way;
 pub use postgres::Database;
 pub use process::Process;
 pub use provider::{Answer, Provider};
+pub use telnyx::Telnyx;
 
 use callspool::domain::{
     details::Details,

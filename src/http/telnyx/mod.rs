@@ -1,0 +1,156 @@
+//! Telnyx' webhook (Telnyx documentation, "Call recording saved"): a signed event in JSON. Each event that is understood
+//! is answered with 200, the only status after which Telnyx does not send it again; a recording's only after its job is
+//! committed.
+
+mod signature;
+
+use super::{HttpDeps, arrival::Arrival, body, limits::peer, operation::JSON, problem::Problem};
+use crate::domain::{
+    details::Details,
+    enqueue_request::{EnqueueRequest, FieldFault},
+    ids::{BusinessId, CallSid, InvalidId, RecordingSid, SidForm},
+    job::NewJob,
+    provider::{ProviderName, telnyx_channels, telnyx_url},
+    text::clean,
+};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::Value;
+use url::form_urlencoded;
+
+/// What Telnyx' webhooks are checked with, and whose their recordings are.
+#[derive(Debug, Clone)]
+pub struct TelnyxWebhook {
+    /// Without one no webhook can be checked, and each is refused.
+    pub public_key: Option<[u8; 32]>,
+    /// Whose the recordings are whose webhook does not say it.
+    pub business_id: Option<BusinessId>,
+}
+
+/// The fields that are looked at; Telnyx sends more.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "stands for its schema")]
+pub(super) struct Delivery {
+    data: Event,
+}
+
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "stands for its schema")]
+pub(super) struct Event {
+    /// `call.recording.saved` and `conference.recording.saved` bring a recording.
+    event_type: String,
+    payload: Payload,
+}
+
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "stands for its schema")]
+pub(super) struct Payload {
+    #[schema(value_type = CallSid)]
+    call_session_id: String,
+    #[schema(value_type = RecordingSid)]
+    recording_id: String,
+    /// `single` or `dual`.
+    channels: Option<String>,
+    recording_started_at: Option<chrono::DateTime<chrono::Utc>>,
+    /// Of `call.recording.error`.
+    reason: Option<String>,
+}
+
+/// `POST /webhooks/telnyx/recording?business_id=42`: 200 with the job, or without a body where the event brings none.
+pub async fn recording(
+    deps: web::Data<HttpDeps>,
+    arrival: Arrival,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body = body::read(&request, payload, &[JSON], deps.body_limit).await?;
+    check_sender(&deps, &request, &body)?;
+    let refused = |payload: Option<&Value>, faults| {
+        let problem = Problem::invalid(faults);
+        say_refused(&request, payload, problem.detail());
+        problem
+    };
+    let delivery: Value = serde_json::from_slice(&body)
+        .map_err(|error| refused(None, vec![FieldFault::new("body", format!("body must be JSON: {error}"))]))?;
+    let event = &delivery["data"];
+    let payload = &event["payload"];
+    match event["event_type"].as_str() {
+        Some("call.recording.saved" | "conference.recording.saved") => {
+            let job = wanted(&deps, &request, payload).map_err(|faults| refused(Some(payload), faults))?;
+            Ok(HttpResponse::Ok().json(deps.enqueue(arrival, job).await?))
+        }
+        Some("call.recording.error") => {
+            let (call_sid, reason) = (call_of(payload), text(payload, "reason").map(clean));
+            tracing::warn!(call_sid, reason, "Telnyx could not record a call: there is no recording to fetch");
+            Ok(HttpResponse::Ok().finish())
+        }
+        // The URL may be that of a whole application, whose other events are not for us.
+        Some(_) => Ok(HttpResponse::Ok().finish()),
+        None => {
+            let fault = FieldFault::new("data.event_type", "data.event_type must be the event's name");
+            Err(refused(Some(payload), vec![fault]))
+        }
+    }
+}
+
+/// Signature first: until it is right, nothing of the body is believed, read or answered.
+fn check_sender(deps: &HttpDeps, request: &HttpRequest, body: &[u8]) -> Result<(), Problem> {
+    let key = deps.telnyx.public_key.as_ref();
+    let key = key.ok_or("no TELNYX_PUBLIC_KEY is configured, so no signature can be checked");
+    key.and_then(|key| signature::check(key, request.headers(), body, deps.clock.now())).map_err(|reason| {
+        say_refused(request, None, reason);
+        Problem::forbidden("signature", reason)
+    })
+}
+
+/// Whose call it was and who sent it, so that it can be looked for.
+fn say_refused(request: &HttpRequest, payload: Option<&Value>, reason: &str) {
+    tracing::warn!(reason, call_sid = payload.and_then(call_of), client = %peer(request), "webhook refused");
+}
+
+/// No business is guessed (incident 23): the webhook's URL names it, or the configuration does, or it is refused.
+fn wanted(deps: &HttpDeps, request: &HttpRequest, payload: &Value) -> Result<NewJob, Vec<FieldFault>> {
+    let mut query = form_urlencoded::parse(request.query_string().as_bytes());
+    let named = query.find(|(name, _)| name == "business_id").map(|(_, id)| id.parse().unwrap_or_default());
+    let business_id = named.or_else(|| deps.telnyx.business_id.map(BusinessId::get)).unwrap_or_default();
+    let call = id_of(payload, "call_session_id", |text| CallSid::parse(text, SidForm::Strict)?.fits(TELNYX));
+    let recording = id_of(payload, "recording_id", |text| RecordingSid::parse(text, SidForm::Strict)?.fits(TELNYX));
+    let (call, recording) = match (call, recording) {
+        (Ok(call), Ok(recording)) => (call, recording),
+        (call, recording) => return Err([call.err(), recording.err()].into_iter().flatten().collect()),
+    };
+    let recording_url = deps.provider_bases.telnyx().map(|base| telnyx_url(base, &recording).into());
+    let recording_url = recording_url.unwrap_or_default();
+    let request =
+        EnqueueRequest { business_id, call_sid: call.to_string(), recording_url, ..EnqueueRequest::default() };
+    let job = request.check(&deps.provider_bases, deps.sid_form)?;
+    Ok(NewJob { details: details(payload), ..job })
+}
+
+const TELNYX: Option<ProviderName> = Some(ProviderName::Telnyx);
+
+/// How long it is is not among them: from the beginning to the end of a recording its pauses count, which the file does
+/// not have.
+fn details(payload: &Value) -> Details {
+    Details {
+        channels: text(payload, "channels").and_then(telnyx_channels),
+        started_at: text(payload, "recording_started_at").and_then(|time| time.parse().ok()),
+        ..Details::default()
+    }
+}
+
+fn id_of<T>(
+    payload: &Value,
+    field: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, InvalidId>,
+) -> Result<T, FieldFault> {
+    parse(text(payload, field).unwrap_or_default())
+        .map_err(|_| FieldFault::new(field, format!("{field} must be a UUID in lower case")))
+}
+
+fn call_of(payload: &Value) -> Option<&str> {
+    text(payload, "call_session_id").filter(|id| CallSid::parse(id, SidForm::Strict).is_ok())
+}
+
+fn text<'a>(payload: &'a Value, field: &str) -> Option<&'a str> {
+    payload[field].as_str()
+}
