@@ -9,7 +9,7 @@
 //! | [`settings`] | raw configuration → checked settings | domain |
 //! | [`telemetry`] | logging, metrics and traces; the tables of all events and metrics | domain |
 //! | [`store`] | all SQL | domain |
-//! | [`adapters`] | Twilio, object storage, the clock, the embedded PostgreSQL | domain |
+//! | [`adapters`] | Twilio, Telnyx, object storage, the clock, the embedded PostgreSQL | domain |
 //! | [`actors`] | the control plane: supervision, migration, slots, workers | domain |
 //! | [`http`] | routes, webhooks, health | domain, actors |
 //! | [`demo`] | the simulated provider and the demo | domain, adapters, settings |
