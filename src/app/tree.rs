@@ -35,9 +35,9 @@ telnyx::{Telnyx, TelnyxConfig},
         twilio::{Twilio, TwilioConfig},
     },
     domain::{
-        audio::AudioRules,
-        follow_up::FleetSetting,
-        ids::InstanceId,
+audio::AudioRules,
+follow_up::FleetSetting,
+ids::{InstanceId, AccountSid, BusinessId},
         migration::SchemaVersions,
         observation::Observer,
         overview::Pulse,
@@ -383,13 +383,15 @@ pub(super) fn intake(settings: &Settings, store: &Store, io: &Handle) -> anyhow:
         jobs: store.clone(),
         book: store,
         lookup: lookup(settings, io)?,
-        accounts: settings
-            .twilio
-            .accounts
-            .iter()
-            .map(|account| (account.sid.clone(), account.business_id))
-            .collect(),
+        accounts: listed_accounts(settings).collect(),
     })
+}
+
+/// Each with whose its recordings are, where the configuration says it.
+fn listed_accounts(settings: &Settings) -> impl Iterator<Item = (AccountSid, Option<BusinessId>)> {
+    let of_twilio = settings.twilio.accounts.iter().map(|account| (account.sid.clone(), account.business_id));
+    let telnyx = &settings.telnyx;
+    of_twilio.chain(telnyx.api_key.iter().map(|_| (AccountSid::telnyx(), telnyx.business_id)))
 }
 
 /// Made on the I/O runtime, as the provider's client is.

@@ -14,7 +14,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct BackfillArgs {
-    /// Whose recordings are listed: AC…, a configured account, or a subaccount of the main one
+    /// Whose recordings are listed: AC…, a configured account, or a subaccount of the main one; telnyx, for Telnyx'
     #[arg(long, value_name = "SID")]
     account: String,
     /// Recordings that began at or after this time: RFC 3339, or how long ago, such as 24h or 7d
@@ -57,6 +57,23 @@ pub fn backfill(args: &BackfillArgs, settings: Settings) -> anyhow::Result<Exit>
 impl BackfillArgs {
     /// The order, or what is wrong with it and what to do.
     fn order(&self, settings: &Settings) -> Result<BackfillOrder, (String, String)> {
+        let account = self.account(settings)?;
+        let until = self.until.unwrap_or_else(Utc::now);
+        if self.since >= until {
+            let fault = "--since: allowed is a time before --until, and before now".to_owned();
+            return Err((fault, "a time such as 24h means: so long ago".to_owned()));
+        }
+        let dry_run = self.dry_run;
+        Ok(BackfillOrder { account, since: self.since, until, business: self.business, dry_run })
+    }
+
+    fn account(&self, settings: &Settings) -> Result<AccountSid, (String, String)> {
+        if self.account == AccountSid::telnyx().as_str() {
+            return match settings.telnyx.api_key {
+                Some(_) => Ok(AccountSid::telnyx()),
+                None => Err(("--account: telnyx is not configured".to_owned(), "set TELNYX_API_KEY".to_owned())),
+            };
+        }
         let twilio = &settings.twilio;
         let account = AccountSid::parse(&self.account, twilio.sid_form)
             .map_err(|error| (format!("--account: {error}"), "copy it from the provider's console".to_owned()))?;
@@ -67,13 +84,7 @@ impl BackfillArgs {
                 "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or a section for this account".to_owned(),
             ));
         }
-        let until = self.until.unwrap_or_else(Utc::now);
-        if self.since >= until {
-            let fault = "--since: allowed is a time before --until, and before now".to_owned();
-            return Err((fault, "a time such as 24h means: so long ago".to_owned()));
-        }
-        let dry_run = self.dry_run;
-        Ok(BackfillOrder { account, since: self.since, until, business: self.business, dry_run })
+        Ok(account)
     }
 }
 

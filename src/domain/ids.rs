@@ -195,6 +195,13 @@ sid!(
     AccountSid, "AC", "account_sid", "^AC[0-9a-fA-F]{32}$"
 );
 
+impl AccountSid {
+    /// Telnyx' accounts have no SID, and its URLs name none: its name stands for the one whose key is configured.
+    pub fn telnyx() -> Self {
+        Self(ProviderName::Telnyx.as_str().to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -163,8 +163,7 @@ impl Telnyx {
             ..Details::default()
         };
         Some(Listed {
-            // Telnyx' accounts have no SID: the name stands for the one whose key is configured.
-            account_sid: AccountSid::from_checked(ACCOUNT.to_owned()),
+            account_sid: AccountSid::telnyx(),
             call_sid,
             recording_url: telnyx_url(&self.base, &recording_sid).into(),
             recording_sid,

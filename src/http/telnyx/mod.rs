@@ -8,13 +8,16 @@ use super::{HttpDeps, arrival::Arrival, body, limits::peer, operation::JSON, pro
 use crate::domain::{
     details::Details,
     enqueue_request::{EnqueueRequest, FieldFault},
-    ids::{BusinessId, CallSid, InvalidId, RecordingSid, SidForm},
+    failure::{Failure, FailureCode},
+    ids::{AccountSid, BusinessId, CallSid, InvalidId, RecordingSid, SidForm},
     job::NewJob,
+    mapping::{CallFacts, Unmapped, Whose, whose},
     provider::{ProviderName, telnyx_channels, telnyx_url},
     text::clean,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::Value;
+use tokio_util::task::AbortOnDropHandle;
 use url::form_urlencoded;
 
 /// What Telnyx' webhooks are checked with, and whose their recordings are.
@@ -75,12 +78,26 @@ pub async fn recording(
     let payload = &event["payload"];
     match event["event_type"].as_str() {
         Some("call.recording.saved" | "conference.recording.saved") => {
-            let job = wanted(&deps, &request, payload).map_err(|faults| refused(Some(payload), faults))?;
+            let job = match wanted(&deps, &request, payload).await {
+                Ok(job) => job,
+                Err(Refused::For(faults)) => return Err(refused(Some(payload), faults)),
+                Err(Refused::ForNow(failure)) => {
+                    let call_sid = call_of(payload);
+                    tracing::warn!(%failure, call_sid, "whose call it is could not be looked up; the webhook is to be sent again");
+                    return Err(Problem::lookup_unavailable());
+                }
+            };
             Ok(HttpResponse::Ok().json(deps.enqueue(arrival, job).await?))
         }
         Some("call.recording.error") => {
             let (call_sid, reason) = (call_of(payload), text(payload, "reason").map(clean));
-            tracing::warn!(call_sid, reason, "Telnyx could not record a call: there is no recording to fetch");
+            tracing::warn!(
+                marker = "RECORDING_ABSENT",
+                status = "failed",
+                call_sid,
+                reason,
+                "Telnyx could not record a call: nothing is fetched"
+            );
             Ok(HttpResponse::Ok().finish())
         }
         // The URL may be that of a whole application, whose other events are not for us.
@@ -107,23 +124,64 @@ fn say_refused(request: &HttpRequest, payload: Option<&Value>, reason: &str) {
     tracing::warn!(reason, call_sid = payload.and_then(call_of), client = %peer(request), "webhook refused");
 }
 
-/// No business is guessed (incident 23): the webhook's URL names it, or the configuration does, or it is refused.
-fn wanted(deps: &HttpDeps, request: &HttpRequest, payload: &Value) -> Result<NewJob, Vec<FieldFault>> {
-    let mut query = form_urlencoded::parse(request.query_string().as_bytes());
-    let named = query.find(|(name, _)| name == "business_id").map(|(_, id)| id.parse().unwrap_or_default());
-    let business_id = named.or_else(|| deps.telnyx.business_id.map(BusinessId::get)).unwrap_or_default();
+enum Refused {
+    For(Vec<FieldFault>),
+    ForNow(Failure),
+}
+
+/// The job, with its business by the rules of [`crate::domain::mapping`].
+async fn wanted(deps: &HttpDeps, request: &HttpRequest, payload: &Value) -> Result<NewJob, Refused> {
+    let named = form_urlencoded::parse(request.query_string().as_bytes()).find(|(name, _)| name == "business_id");
+    let whose =
+        whose(named.as_ref().map(|(_, value)| &**value), deps.telnyx.business_id, deps.webhook.lookup.is_some());
     let call = id_of(payload, "call_session_id", |text| CallSid::parse(text, SidForm::Strict)?.fits(TELNYX));
     let recording = id_of(payload, "recording_id", |text| RecordingSid::parse(text, SidForm::Strict)?.fits(TELNYX));
-    let (call, recording) = match (call, recording) {
-        (Ok(call), Ok(recording)) => (call, recording),
-        (call, recording) => return Err([call.err(), recording.err()].into_iter().flatten().collect()),
+    let (whose, call, recording) = match (whose, call, recording) {
+        (Ok(whose), Ok(call), Ok(recording)) => (whose, call, recording),
+        (whose, call, recording) => {
+            let faults = [whose.err().map(FieldFault::from), call.err(), recording.err()];
+            return Err(Refused::For(faults.into_iter().flatten().collect()));
+        }
     };
-    let recording_url = deps.provider_bases.telnyx().map(|base| telnyx_url(base, &recording).into());
-    let recording_url = recording_url.unwrap_or_default();
-    let request =
-        EnqueueRequest { business_id, call_sid: call.to_string(), recording_url, ..EnqueueRequest::default() };
-    let job = request.check(&deps.provider_bases, deps.sid_form)?;
+    let business = match whose {
+        Whose::Known(business) => business,
+        Whose::Ask => look_up(deps, &call, &recording, payload).await?,
+    };
+    let url = deps.provider_bases.telnyx().map(|base| telnyx_url(base, &recording).into());
+    let request = EnqueueRequest {
+        business_id: business.get(),
+        call_sid: call.to_string(),
+        recording_url: url.unwrap_or_default(),
+        ..EnqueueRequest::default()
+    };
+    let job = request.check(&deps.provider_bases, deps.sid_form).map_err(Refused::For)?;
     Ok(NewJob { details: details(payload), ..job })
+}
+
+async fn look_up(
+    deps: &HttpDeps,
+    call_sid: &CallSid,
+    recording_sid: &RecordingSid,
+    payload: &Value,
+) -> Result<BusinessId, Refused> {
+    let unknown = || Refused::For(vec![Unmapped::Unknown.into()]);
+    let lookup = deps.webhook.lookup.clone().ok_or_else(unknown)?;
+    let facts = CallFacts {
+        call_sid: call_sid.clone(),
+        account_sid: AccountSid::telnyx(),
+        recording_sid: Some(recording_sid.clone()),
+        from: text(payload, "from").map(ToOwned::to_owned),
+        to: text(payload, "to").map(ToOwned::to_owned),
+    };
+    let asked = deps.io.spawn(async move { lookup.business_of(&facts).await });
+    match AbortOnDropHandle::new(asked).await {
+        Ok(Ok(business)) => business.ok_or_else(unknown),
+        Ok(Err(failure)) => Err(Refused::ForNow(failure)),
+        Err(_) => Err(Refused::ForNow(Failure::new(
+            FailureCode::Network,
+            "the question to the lookup service ended without an answer",
+        ))),
+    }
 }
 
 const TELNYX: Option<ProviderName> = Some(ProviderName::Telnyx);
