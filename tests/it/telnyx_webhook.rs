@@ -10,7 +10,12 @@ use crate::{
         telnyx::{API_KEY, Delivery, Says, WEBHOOK, recording_id, session_id},
     },
 };
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
+use std::{
+    net::TcpListener,
+    sync::{Arc, Mutex},
+};
 
 async fn process() -> (Database, Telnyx, Process) {
     process_with(|setup| setup).await
@@ -168,6 +173,84 @@ async fn the_api_and_the_log_know_a_telnyx_call_by_its_session() {
     }
     let elsewhere = job(session_id(5), format!("{}/v2/calls/{}", telnyx.base(), recording_id(5)));
     assert_eq!(process.post_json("/v1/jobs", &elsewhere).await.status(), 422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_of_telnyx_enqueues_what_no_webhook_told_of() {
+    let (database, telnyx, process) = process().await;
+    telnyx.list([1, 2, 0, 3]);
+    assert_eq!(Delivery::saved(1).send(&process, &telnyx).await.status, 200);
+    process.event_number("WORKER_RELEASE_SLOT", 1).await;
+    let backfill = ["backfill", "--account", "telnyx", "--since", "24h", "--business", "42", "--json"];
+    let said = process.setup().say(&backfill).await;
+    let counts = said.json();
+    assert_eq!((said.code, &counts["account"]), (0, &"telnyx".into()), "{said:?}");
+    assert_eq!(
+        (&counts["seen"], &counts["had"], &counts["enqueued"]),
+        (&3.into(), &1.into(), &2.into()),
+        "{counts}"
+    );
+    process.event_number("WORKER_RELEASE_SLOT", 3).await;
+    let mut connection = database.connect().await;
+    let stored: i64 =
+        sqlx::query_scalar("select count(*) from recordings").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(stored, 3);
+    let without = Setup::new(&database).say(&backfill).await;
+    assert!(without.code == 2 && without.err.contains("TELNYX_API_KEY"), "{without:?}");
+}
+
+/// Whose a call is, the customer's own service may know.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lookup_service_is_asked_where_nothing_else_says_the_business() {
+    let lookup = Lookup::start();
+    let (_database, telnyx, process) =
+        process_with(|setup| setup.var("CALLSPOOL__MAPPING__LOOKUP_URL", &lookup.url)).await;
+    let answer = Delivery::saved(1).query("").send(&process, &telnyx).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(process.event("ENQUEUE").await["business_id"], 77);
+    let question = lookup.asked.lock().unwrap().clone().unwrap();
+    for part in [format!("call_sid={}", session_id(1)), "account_sid=telnyx".to_owned()] {
+        assert!(question.contains(&part), "{question}");
+    }
+    // Recording 2 is nobody's, and for recording 3 it does not answer.
+    for (number, status, code) in [(2, 422, "invalid_field"), (3, 503, "lookup_unavailable")] {
+        let answer = Delivery::saved(number).query("").send(&process, &telnyx).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (status, code), "{answer:?}");
+    }
+}
+
+/// Knows that call 1 is business 77's, does not know call 2, and cannot say for call 3.
+struct Lookup {
+    url: String,
+    asked: Arc<Mutex<Option<String>>>,
+}
+
+impl Lookup {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/whose", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(None));
+        let data = web::Data::from(Arc::clone(&asked));
+        std::thread::spawn(move || {
+            actix_rt::System::new().block_on(async move {
+                let app = move || App::new().app_data(data.clone()).default_service(web::to(whose));
+                HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run().await
+            })
+        });
+        Self { url, asked }
+    }
+}
+
+async fn whose(asked: web::Data<Mutex<Option<String>>>, request: HttpRequest) -> HttpResponse {
+    let question = request.query_string().to_owned();
+    let known = |number| question.contains(&session_id(number));
+    let answer = match (known(1), known(2)) {
+        (true, _) => HttpResponse::Ok().json(json!({ "business_id": 77 })),
+        (_, true) => HttpResponse::NotFound().finish(),
+        _ => HttpResponse::InternalServerError().finish(),
+    };
+    *asked.lock().unwrap() = Some(question);
+    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]

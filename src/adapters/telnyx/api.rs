@@ -44,9 +44,10 @@ struct Resource {
     data: Recording,
 }
 
+/// Its recordings are not read yet: one that is odd does not spoil the others.
 #[derive(Debug, Deserialize)]
 pub(super) struct Page {
-    pub(super) data: Vec<Recording>,
+    pub(super) data: Vec<serde_json::Value>,
     #[serde(default)]
     pub(super) meta: Meta,
 }
@@ -64,6 +65,8 @@ pub(super) struct Api {
     pub(super) client: Client,
     pub(super) base: Url,
     pub(super) key: Option<SecretString>,
+    /// Longest time that one answer has to come whole.
+    pub(super) patience: Duration,
 }
 
 impl Api {
@@ -94,7 +97,7 @@ impl Api {
         let key = self.key.as_ref().ok_or_else(|| {
             Failure::new(FailureCode::Unauthorized, "no TELNYX_API_KEY is configured").blame(account.clone())
         })?;
-        let response = request.bearer_auth(key.expose_secret()).send().await;
+        let response = request.bearer_auth(key.expose_secret()).timeout(self.patience).send().await;
         let response = response.map_err(|error| broken(error, &self.base))?;
         let status = response.status();
         if status.is_success() {

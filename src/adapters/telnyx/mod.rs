@@ -72,7 +72,8 @@ impl Telnyx {
             trusted = trusted.with(media);
         }
         let media = MediaDoor::new(trusted, config.connect_timeout, config.read_timeout, config.max_bytes)?;
-        let api = Api { client, base: config.base.url().clone(), key: config.api_key };
+        let api =
+            Api { client, base: config.base.url().clone(), key: config.api_key, patience: config.read_timeout };
         Ok(Self { base: config.base, api, media })
     }
 
@@ -119,7 +120,7 @@ impl Provider for Telnyx {
         ];
         let page = self.api.page(&query).await?;
         let next = (page.meta.page_number < page.meta.total_pages).then(|| (page.meta.page_number + 1).to_string());
-        let recordings = page.data.into_iter().filter_map(|recording| self.listed(recording)).collect();
+        let recordings = page.data.into_iter().filter_map(|listed| self.listed(listed)).collect();
         Ok(ListedPage { recordings, next })
     }
 
@@ -143,16 +144,9 @@ impl Provider for Telnyx {
 
 impl Telnyx {
     /// `None`: it has no ids that we could call it by.
-    fn listed(&self, recording: Recording) -> Option<Listed> {
-        let id = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
-        let ids = || -> Result<(CallSid, RecordingSid), InvalidId> {
-            let call = id(recording.call_session_id.as_ref()).unwrap_or_default();
-            let own = id(recording.id.as_ref()).unwrap_or_default();
-            let provider = Some(ProviderName::Telnyx);
-            let call = CallSid::parse(&call, SidForm::Strict)?.fits(provider)?;
-            Ok((call, RecordingSid::parse(&own, SidForm::Strict)?.fits(provider)?))
-        };
-        let Ok((call_sid, recording_sid)) = ids() else {
+    fn listed(&self, listed: serde_json::Value) -> Option<Listed> {
+        let recording: Recording = serde_json::from_value(listed).unwrap_or_default();
+        let Ok((call_sid, recording_sid)) = recording.ids() else {
             tracing::warn!("Telnyx lists a recording whose ids are no UUIDs: it is passed over");
             return None;
         };
@@ -174,6 +168,13 @@ impl Telnyx {
 }
 
 impl Recording {
+    fn ids(&self) -> Result<(CallSid, RecordingSid), InvalidId> {
+        let provider = Some(ProviderName::Telnyx);
+        let (call, own) = (self.call_session_id.as_deref(), self.id.as_deref());
+        let call = CallSid::parse(call.unwrap_or_default(), SidForm::Strict)?.fits(provider)?;
+        Ok((call, RecordingSid::parse(own.unwrap_or_default(), SidForm::Strict)?.fits(provider)?))
+    }
+
     fn is_completed(&self) -> bool {
         self.status.as_deref().is_none_or(|status| status == "completed")
     }
