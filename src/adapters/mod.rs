@@ -11,4 +11,5 @@ pub mod providers;
 pub mod storage;
 pub mod telnyx;
 pub mod transcription;
+pub mod transport;
 pub mod twilio;

@@ -474,6 +474,9 @@ fn telnyx(settings: &Settings) -> TelnyxConfig {
         connect_timeout: network.connect_timeout,
         read_timeout: network.read_timeout,
         max_bytes: network.max_bytes,
+        min_bytes_per_second: network.min_bytes_per_second,
+        throughput_window: network.throughput_window,
+        resumes: network.resumes,
     }
 }
 

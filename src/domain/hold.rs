@@ -278,6 +278,18 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_named_with_a_port_that_is_not_its_schemes_own() {
+        for (url, key) in [
+            ("https://api.twilio.com/x", "host:api.twilio.com"),
+            ("https://api.twilio.com:443/x", "host:api.twilio.com"),
+            ("http://127.0.0.1:8080/x", "host:127.0.0.1:8080"),
+            ("http://[::1]:8080/x", "host:[::1]:8080"),
+        ] {
+            assert_eq!(HoldKey::host_of(&Url::parse(url).expect("a constant")).to_string(), key);
+        }
+    }
+
+    #[test]
     fn a_key_is_read_as_it_is_written() {
         for text in ["account:AC1", "rate:AC1", "host:api.twilio.com", "host:[::1]:8080", "storage"] {
             assert_eq!(text.parse::<HoldKey>().map(|key| key.to_string()), Ok(text.to_owned()));

@@ -36,6 +36,9 @@ fn config(telnyx: &Telnyx) -> TelnyxConfig {
         connect_timeout: Duration::from_secs(5),
         read_timeout: Duration::from_secs(30),
         max_bytes: MAX_BYTES,
+        min_bytes_per_second: 1,
+        throughput_window: Duration::from_secs(30),
+        resumes: 2,
     }
 }
 

@@ -12,7 +12,9 @@
 mod api;
 mod media;
 
+use super::transport::{Network, client};
 use crate::domain::{
+    account::Accounts,
     details::Details,
     failure::{Failure, FailureCode},
     hold::{HoldKey, HoldKind},
@@ -26,7 +28,6 @@ use api::{Api, DownloadUrls, Recording};
 use async_trait::async_trait;
 use chrono::SecondsFormat;
 use media::{MediaDoor, Refusal};
-use reqwest::{Client, redirect};
 use secrecy::SecretString;
 use std::time::Duration;
 use url::Url;
@@ -48,9 +49,14 @@ pub struct TelnyxConfig {
     pub read_timeout: Duration,
     /// The largest recording that is taken, in bytes.
     pub max_bytes: u64,
+    /// Slower than this, over a whole window, ends in a timeout; 0: however slow.
+    pub min_bytes_per_second: u64,
+    pub throughput_window: Duration,
+    /// How often one attempt goes on behind a cut.
+    pub resumes: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Telnyx {
     base: ProviderBase,
     api: Api,
@@ -60,20 +66,27 @@ pub struct Telnyx {
 impl Telnyx {
     /// The proxies of the environment are not used, and the key follows no redirect.
     pub fn new(config: TelnyxConfig) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .user_agent(concat!("callspool/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(config.connect_timeout)
-            .read_timeout(config.read_timeout)
-            .build()?;
-        let mut trusted = ProviderBases::new(config.base.url().clone());
+        let mut bases = ProviderBases::new(config.base.url().clone());
         if let Some(media) = config.media_base {
-            trusted = trusted.with(media);
+            bases = bases.with(media);
         }
-        let media = MediaDoor::new(trusted, config.connect_timeout, config.read_timeout, config.max_bytes)?;
-        let api =
-            Api { client, base: config.base.url().clone(), key: config.api_key, patience: config.read_timeout };
+        let network = Network {
+            bases,
+            accounts: Accounts::default(),
+            connect_timeout: config.connect_timeout,
+            read_timeout: config.read_timeout,
+            max_bytes: config.max_bytes,
+            min_bytes_per_second: config.min_bytes_per_second,
+            throughput_window: config.throughput_window,
+            resumes: config.resumes,
+        };
+        let api = Api {
+            client: client(&network).build()?,
+            base: config.base.url().clone(),
+            key: config.api_key,
+            patience: config.read_timeout,
+        };
+        let media = MediaDoor::new(network)?;
         Ok(Self { base: config.base, api, media })
     }
 
@@ -130,7 +143,7 @@ impl Provider for Telnyx {
 
     async fn probe(&self, key: &HoldKey) -> Result<(), Failure> {
         if key.kind() == HoldKind::Host && *key != HoldKey::host_of(self.base.url()) {
-            return self.media.probe(key.subject()).await;
+            return self.media.probe(key).await;
         }
         let answer = self.api.page(&[("page[size]", "1".to_owned())]).await;
         match (key.kind(), answer) {

@@ -1,6 +1,7 @@
 //! The API's resources beside the media, as Twilio's OpenAPI description names their fields.
 
-use super::{Place, Twilio, transport::Answer};
+use super::{Place, Twilio};
+use crate::adapters::transport::Answer;
 use crate::domain::{failure::Failure, ids::AccountSid};
 use bytes::BytesMut;
 use futures_util::StreamExt;

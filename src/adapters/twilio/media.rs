@@ -1,15 +1,12 @@
 //! A recording in the first wanted form that there is.
 
-use super::{Place, Twilio, body::Body, failures::too_large, transport::Answer};
+use super::{Place, Twilio};
 use crate::domain::{
     failure::{Failure, FailureCode},
     media::Form,
     ports::{Media, Order},
 };
-use reqwest::{
-    StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap},
-};
+use reqwest::{StatusCode, header::HeaderMap};
 use url::Url;
 
 /// What came of asking for the forms in turn.
@@ -44,7 +41,9 @@ impl Twilio {
             let answer = self.transport.get(&url, place.account.as_ref(), &HeaderMap::new()).await?;
             let refused = || answer.asked.refused(&answer.response);
             match answer.response.status() {
-                StatusCode::OK => return self.accepted(answer, url, place, *form).map(Tried::Media),
+                StatusCode::OK => {
+                    return self.transport.media(answer, url, place.account.clone(), *form).map(Tried::Media);
+                }
                 StatusCode::NOT_FOUND => missing = Some(refused()),
                 // The form does not exist, or not for this recording, as both channels of a mono one.
                 StatusCode::BAD_REQUEST | StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
@@ -58,22 +57,6 @@ impl Twilio {
             (Some(failure), _) => Tried::Missing(failure),
             (None, unfit) => Tried::Unfit(unfit.unwrap_or_else(none)),
         })
-    }
-
-    fn accepted(&self, answer: Answer, url: Url, place: &Place, form: Form) -> Result<Media, Failure> {
-        let headers = answer.response.headers();
-        let is_encoded = headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
-        if is_encoded {
-            let text = "the provider sent the recording encoded, though it was asked not to";
-            return Err(Failure::new(FailureCode::BadAudio, text));
-        }
-        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(essence);
-        let (http_status, length) = (answer.response.status().as_u16(), answer.response.content_length());
-        if length.is_some_and(|length| length > self.config.max_bytes) {
-            return Err(too_large(self.config.max_bytes));
-        }
-        let body = Body::new(self, answer, url, place.account.clone(), length);
-        Ok(Media { http_status, length, content_type, form, stream: body.into_stream() })
     }
 }
 
@@ -93,9 +76,4 @@ fn url_of(recording: &Url, form: Form) -> Url {
         url.set_query(Some("RequestedChannels=2"));
     }
     url
-}
-
-/// `audio/mpeg` of `Audio/MPEG; charset=…`.
-fn essence(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

@@ -2,26 +2,19 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `transport` | where a request may go, with whose credentials, and which redirects it follows |
-//! | `names` | the addresses that a name may lead to |
 //! | `media` | a recording in the first wanted form that there is |
-//! | `body` | its bytes: bounded, not too slow, gone on with behind a cut |
 //! | `missing` | a recording that is not there: not yet, no more, or at the parent call |
 //! | `api` | the resources beside the media: a recording's, a call's, a listing |
 //! | `listing` | what an account has, page by page |
-//! | `failures` | what went wrong, and whose fault it is |
 
 mod api;
-mod body;
-mod failures;
 mod listing;
 mod media;
 mod missing;
-mod names;
-mod transport;
 
-pub use names::{Names, SystemNames};
+pub use super::transport::{Names, SystemNames};
 
+use super::transport::{Network, Transport};
 use crate::domain::{
     account::Accounts,
     failure::{Failure, FailureCode},
@@ -31,10 +24,8 @@ use crate::domain::{
     recording_url::{ProviderBases, sids},
 };
 use async_trait::async_trait;
-use failures::host_key;
 use reqwest::{Method, StatusCode};
 use std::{fmt, sync::Arc, time::Duration};
-use transport::Transport;
 use url::Url;
 
 #[derive(Debug, Clone)]
@@ -53,6 +44,21 @@ pub struct TwilioConfig {
     pub throughput_window: Duration,
     /// How often one attempt goes on behind a cut.
     pub resumes: u32,
+}
+
+impl TwilioConfig {
+    fn network(&self) -> Network {
+        Network {
+            bases: self.bases.clone(),
+            accounts: self.accounts.clone(),
+            connect_timeout: self.connect_timeout,
+            read_timeout: self.read_timeout,
+            max_bytes: self.max_bytes,
+            min_bytes_per_second: self.min_bytes_per_second,
+            throughput_window: self.throughput_window,
+            resumes: self.resumes,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -81,7 +87,7 @@ impl Twilio {
 
     /// `names`: for hosts that no setting names.
     pub fn with_names(config: TwilioConfig, names: Arc<dyn Names>) -> Result<Self, reqwest::Error> {
-        Ok(Self { transport: Arc::new(Transport::new(&config, names)?), config })
+        Ok(Self { transport: Arc::new(Transport::new(config.network(), names)?), config })
     }
 
     /// Checked at the door; an application's SQL has another door.
@@ -106,17 +112,6 @@ impl Twilio {
         let answer = self.transport.once(Method::GET, &url, Some(&sid)).await?;
         if answer.response.status().is_success() { Ok(()) } else { Err(answer.asked.refused(&answer.response)) }
     }
-
-    async fn probe_host(&self, key: &HoldKey) -> Result<(), Failure> {
-        let base = self.config.bases.iter().find(|base| host_key(base.url()) == *key);
-        // A host that a base redirected to is no base.
-        let url = base
-            .map_or_else(|| format!("https://{}/", key.subject()).parse().ok(), |base| base.url().join("/").ok());
-        let url = url.ok_or_else(|| Failure::new(FailureCode::UrlRefused, "there is no such host"))?;
-        let answer = self.transport.knock(&url).await?;
-        let is_well = !answer.response.status().is_server_error();
-        if is_well { Ok(()) } else { Err(answer.asked.refused(&answer.response)) }
-    }
 }
 
 #[async_trait]
@@ -130,7 +125,7 @@ impl Provider for Twilio {
         let account = account.or_else(|| self.config.accounts.main().map(|account| account.sid.clone()));
         let of_account =
             account.iter().flat_map(|sid| [HoldKey::account(sid.as_str()), HoldKey::rate(sid.as_str())]);
-        Depends { keys: of_account.chain([host_key(&url)]).collect() }
+        Depends { keys: of_account.chain([HoldKey::host_of(&url)]).collect() }
     }
 
     async fn list(&self, period: &Period, page: Option<&str>) -> Result<ListedPage, Failure> {
@@ -150,7 +145,7 @@ impl Provider for Twilio {
     async fn probe(&self, key: &HoldKey) -> Result<(), Failure> {
         match key.kind() {
             HoldKind::Account => self.probe_account(key.subject()).await,
-            HoldKind::Host => self.probe_host(key).await,
+            HoldKind::Host => self.transport.probe_host(key).await,
             // A rate ends by its time; the storage is not ours.
             HoldKind::Rate | HoldKind::Storage => Ok(()),
         }

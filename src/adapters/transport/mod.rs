@@ -1,17 +1,27 @@
-//! Requests: where they may go, with whose credentials, and what they follow.
+//! Requests to providers and to where they send us: where they may go, with whose credentials, and what they follow.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `names` | the addresses that a name may lead to |
+//! | `body` | the bytes of a recording: bounded, not too slow, gone on with behind a cut |
+//! | `failures` | what went wrong, and whose fault it is |
 
-use super::{
-    TwilioConfig,
-    failures::{Asked, host_key},
-    names::{Names, PublicNames},
-};
+mod body;
+mod failures;
+mod names;
+
+pub(super) use failures::Asked;
+pub use names::{Names, SystemNames};
+
 use crate::domain::{
     account::Accounts,
     failure::{Failure, FailureCode},
+    hold::HoldKey,
     ids::AccountSid,
     recording_url::ProviderBases,
     url_policy::{self, Destination},
 };
+use names::PublicNames;
 use reqwest::{
     Client, ClientBuilder, Method, Response, StatusCode,
     header::{ACCEPT_ENCODING, HeaderMap, LOCATION},
@@ -24,13 +34,29 @@ use url::Url;
 /// A redirect chain longer than this is refused.
 const MAX_REDIRECTS: usize = 3;
 
+/// Which places there are, and how they are asked.
+#[derive(Debug, Clone)]
+pub(super) struct Network {
+    pub(super) bases: ProviderBases,
+    pub(super) accounts: Accounts,
+    pub(super) connect_timeout: Duration,
+    /// Longest silence between two reads.
+    pub(super) read_timeout: Duration,
+    /// The largest recording that is taken, in bytes.
+    pub(super) max_bytes: u64,
+    /// Slower than this, over a whole window, ends in a timeout; 0: however slow.
+    pub(super) min_bytes_per_second: u64,
+    pub(super) throughput_window: Duration,
+    /// How often one attempt goes on behind a cut.
+    pub(super) resumes: u32,
+}
+
 pub(super) struct Transport {
     /// For configured bases: their addresses are trusted.
     to_bases: Client,
     /// For whatever a provider redirects to: public addresses only.
     to_public: Client,
-    bases: ProviderBases,
-    accounts: Accounts,
+    network: Network,
     /// Longest time that one resource of the API has to come whole.
     pub(super) patience: Duration,
 }
@@ -42,13 +68,12 @@ pub(super) struct Answer {
 }
 
 impl Transport {
-    pub(super) fn new(config: &TwilioConfig, names: Arc<dyn Names>) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(network: Network, names: Arc<dyn Names>) -> Result<Self, reqwest::Error> {
         Ok(Self {
-            to_bases: client(config).build()?,
-            to_public: client(config).https_only(true).dns_resolver(Arc::new(PublicNames(names))).build()?,
-            bases: config.bases.clone(),
-            accounts: config.accounts.clone(),
-            patience: config.read_timeout,
+            to_bases: client(&network).build()?,
+            to_public: client(&network).https_only(true).dns_resolver(Arc::new(PublicNames(names))).build()?,
+            patience: network.read_timeout,
+            network,
         })
     }
 
@@ -60,7 +85,7 @@ impl Transport {
         account: Option<&AccountSid>,
         headers: &HeaderMap,
     ) -> Result<Answer, Failure> {
-        let home = self.bases.of_account(account);
+        let home = self.network.bases.of_account(account);
         let (mut url, mut is_home) = (url.clone(), true);
         for _ in 0..=MAX_REDIRECTS {
             is_home = is_home && home.owns(&url);
@@ -80,13 +105,24 @@ impl Transport {
         url: &Url,
         account: Option<&AccountSid>,
     ) -> Result<Answer, Failure> {
-        let is_home = self.bases.of_account(account).owns(url);
+        let is_home = self.network.bases.of_account(account).owns(url);
         self.send(method, url, account, is_home, &HeaderMap::new()).await
     }
 
     /// Asks as nobody: whether anybody is there.
-    pub(super) async fn knock(&self, url: &Url) -> Result<Answer, Failure> {
+    async fn knock(&self, url: &Url) -> Result<Answer, Failure> {
         self.send(Method::GET, url, None, false, &HeaderMap::new()).await
+    }
+
+    /// Whether a host answers again. One that a base redirected to is no base.
+    pub(super) async fn probe_host(&self, key: &HoldKey) -> Result<(), Failure> {
+        let base = self.network.bases.iter().find(|base| HoldKey::host_of(base.url()) == *key);
+        let url = base
+            .map_or_else(|| format!("https://{}/", key.subject()).parse().ok(), |base| base.url().join("/").ok());
+        let url = url.ok_or_else(|| Failure::new(FailureCode::UrlRefused, "there is no such host"))?;
+        let answer = self.knock(&url).await?;
+        let is_well = !answer.response.status().is_server_error();
+        if is_well { Ok(()) } else { Err(answer.asked.refused(&answer.response)) }
     }
 
     async fn send(
@@ -97,7 +133,7 @@ impl Transport {
         is_home: bool,
         headers: &HeaderMap,
     ) -> Result<Answer, Failure> {
-        let destination = url_policy::check(url, &self.bases);
+        let destination = url_policy::check(url, &self.network.bases);
         let destination =
             destination.map_err(|refused| Failure::new(FailureCode::UrlRefused, refused.to_string()))?;
         let client = match destination {
@@ -107,11 +143,11 @@ impl Transport {
         let mut request = client.request(method, url.clone()).headers(headers.clone());
         // The bytes of the recording themselves: lengths and ranges count them.
         request = request.header(ACCEPT_ENCODING, "identity");
-        if let Some(credentials) = self.accounts.credentials(account).filter(|_| is_home) {
+        if let Some(credentials) = self.network.accounts.credentials(account).filter(|_| is_home) {
             request = request.basic_auth(credentials.user, Some(credentials.password.expose_secret()));
         }
-        let account = account.or_else(|| self.accounts.main().map(|account| &account.sid));
-        let asked = Asked { account: account.filter(|_| is_home).cloned(), host: host_key(url) };
+        let account = account.or_else(|| self.network.accounts.main().map(|account| &account.sid));
+        let asked = Asked { account: account.filter(|_| is_home).cloned(), host: HoldKey::host_of(url) };
         match request.send().await {
             Ok(response) => Ok(Answer { response, asked }),
             Err(error) => Err(asked.broke(error)),
@@ -120,13 +156,13 @@ impl Transport {
 }
 
 /// The proxies of the environment are not used: a recording's URL says where it is fetched from.
-fn client(config: &TwilioConfig) -> ClientBuilder {
+pub(super) fn client(network: &Network) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("callspool/", env!("CARGO_PKG_VERSION")))
         .no_proxy()
         .redirect(redirect::Policy::none())
-        .connect_timeout(config.connect_timeout)
-        .read_timeout(config.read_timeout)
+        .connect_timeout(network.connect_timeout)
+        .read_timeout(network.read_timeout)
 }
 
 /// Where an answer sends us; `None`: nowhere.

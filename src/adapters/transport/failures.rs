@@ -9,28 +9,21 @@ use crate::domain::{
 use chrono::{DateTime, Utc};
 use reqwest::{Response, StatusCode, header};
 use std::{error::Error, time::Duration};
-use url::Url;
 
 /// The longest `Retry-After` that is believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Who was asked.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(in crate::adapters) struct Asked {
     /// Whose credentials went along. `None` behind a redirect to elsewhere: what that host says is not about them.
-    pub(super) account: Option<AccountSid>,
-    pub(super) host: HoldKey,
-}
-
-/// With its port, where that is not its scheme's own.
-pub(super) fn host_key(url: &Url) -> HoldKey {
-    let host = url.host_str().unwrap_or_default();
-    HoldKey::host(&url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    pub(in crate::adapters) account: Option<AccountSid>,
+    pub(in crate::adapters) host: HoldKey,
 }
 
 impl Asked {
     /// An answer that is not the one that was asked for.
-    pub(super) fn refused(&self, response: &Response) -> Failure {
+    pub(in crate::adapters) fn refused(&self, response: &Response) -> Failure {
         let status = response.status();
         let code = match status {
             StatusCode::NOT_FOUND => FailureCode::NotReady,
@@ -54,7 +47,7 @@ impl Asked {
     }
 
     /// No answer, or one that ended too early.
-    pub(super) fn broke(&self, error: reqwest::Error) -> Failure {
+    pub(in crate::adapters) fn broke(&self, error: reqwest::Error) -> Failure {
         let error = error.without_url();
         if is_refused_address(&error) {
             return Failure::new(FailureCode::UrlRefused, AddressRefused.to_string());
@@ -74,21 +67,21 @@ impl Asked {
         Failure::new(FailureCode::Network, text).blame(self.host.clone())
     }
 
-    pub(super) fn silent(&self) -> Failure {
+    pub(in crate::adapters) fn silent(&self) -> Failure {
         Failure::new(FailureCode::Timeout, "the provider took too long").blame(self.host.clone())
     }
 
-    pub(super) fn slow(&self, least: u64) -> Failure {
+    pub(in crate::adapters) fn slow(&self, least: u64) -> Failure {
         let text = format!("the recording came slower than {least} bytes a second");
         Failure::new(FailureCode::Timeout, text).blame(self.host.clone())
     }
 }
 
-pub(super) fn broke_off() -> Failure {
+pub(in crate::adapters) fn broke_off() -> Failure {
     Failure::new(FailureCode::Truncated, "the recording broke off before its end")
 }
 
-pub(super) fn too_large(max: u64) -> Failure {
+pub(in crate::adapters) fn too_large(max: u64) -> Failure {
     Failure::new(FailureCode::TooLarge, format!("the recording is larger than {max} bytes"))
 }
 
@@ -125,17 +118,5 @@ mod tests {
         assert_eq!(retry_after("Wed, 31 Dec 2025 00:00:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("999999999", now), Some(MAX_RETRY_AFTER));
         assert_eq!(retry_after("soon", now), None);
-    }
-
-    #[test]
-    fn a_host_is_named_with_a_port_that_is_not_its_schemes_own() {
-        for (url, key) in [
-            ("https://api.twilio.com/x", "host:api.twilio.com"),
-            ("https://api.twilio.com:443/x", "host:api.twilio.com"),
-            ("http://127.0.0.1:8080/x", "host:127.0.0.1:8080"),
-            ("http://[::1]:8080/x", "host:[::1]:8080"),
-        ] {
-            assert_eq!(host_key(&Url::parse(url).unwrap()).to_string(), key);
-        }
     }
 }

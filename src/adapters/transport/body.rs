@@ -1,14 +1,14 @@
 //! The bytes of a recording on their way: never more than allowed, never too slowly, and gone on with behind a cut.
 
 use super::{
-    Twilio,
+    Answer, Transport,
     failures::{Asked, broke_off, too_large},
-    transport::{Answer, Transport},
 };
 use crate::domain::{
     failure::{Failure, FailureCode},
     ids::AccountSid,
-    ports::MediaStream,
+    media::Form,
+    ports::{Media, MediaStream},
 };
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta};
@@ -16,8 +16,8 @@ use futures_util::{Stream, StreamExt, stream};
 use reqwest::{
     Response, StatusCode,
     header::{
-        CONTENT_ENCODING, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, LAST_MODIFIED,
-        RANGE,
+        CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE,
+        LAST_MODIFIED, RANGE,
     },
 };
 use std::{
@@ -29,7 +29,37 @@ use url::Url;
 
 type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
 
-pub(super) struct Body {
+impl Transport {
+    /// The recording that an answer with 200 brings.
+    pub(in crate::adapters) fn media(
+        self: &Arc<Self>,
+        answer: Answer,
+        url: Url,
+        account: Option<AccountSid>,
+        form: Form,
+    ) -> Result<Media, Failure> {
+        let headers = answer.response.headers();
+        let is_encoded = headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
+        if is_encoded {
+            let text = "the provider sent the recording encoded, though it was asked not to";
+            return Err(Failure::new(FailureCode::BadAudio, text));
+        }
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(essence);
+        let (http_status, length) = (answer.response.status().as_u16(), answer.response.content_length());
+        if length.is_some_and(|length| length > self.network.max_bytes) {
+            return Err(too_large(self.network.max_bytes));
+        }
+        let body = Body::new(self, answer, url, account, length);
+        Ok(Media { http_status, length, content_type, form, stream: body.into_stream() })
+    }
+}
+
+/// `audio/mpeg` of `Audio/MPEG; charset=…`.
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+struct Body {
     transport: Arc<Transport>,
     url: Url,
     account: Option<AccountSid>,
@@ -46,32 +76,32 @@ pub(super) struct Body {
 }
 
 impl Body {
-    pub(super) fn new(
-        twilio: &Twilio,
+    fn new(
+        transport: &Arc<Transport>,
         answer: Answer,
         url: Url,
         account: Option<AccountSid>,
         length: Option<u64>,
     ) -> Self {
         let Answer { response, asked } = answer;
-        let config = &twilio.config;
+        let network = &transport.network;
         Self {
-            transport: Arc::clone(&twilio.transport),
+            transport: Arc::clone(transport),
             url,
             account,
             asked,
             version: Version::of(response.headers()),
             chunks: Box::pin(response.bytes_stream()),
-            pace: Pace::new(config.min_bytes_per_second, config.throughput_window),
+            pace: Pace::new(network.min_bytes_per_second, network.throughput_window),
             length,
             received: 0,
-            max_bytes: config.max_bytes,
-            resumes: config.resumes,
+            max_bytes: network.max_bytes,
+            resumes: network.resumes,
         }
     }
 
     /// Nothing is read after an error.
-    pub(super) fn into_stream(self) -> MediaStream {
+    fn into_stream(self) -> MediaStream {
         Box::pin(stream::unfold(Some(self), |body| async {
             let mut body = body?;
             let chunk = body.next().await?;
