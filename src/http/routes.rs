@@ -9,10 +9,7 @@ use super::{
     fleet, follow_ups, health, holds, jobs, metrics, openapi,
     operate::{self, Changed, ChangedMany, Selection},
     operation::{FORM, JSON, JSON_LINES, Operation, delete, get, patch, post},
-recordings,
-transcripts,
-webhooks,
-telnyx,
+    recordings, telnyx, transcripts, webhooks,
 };
 use crate::domain::{
     access::Scope::{Enqueue, Operate, Read},

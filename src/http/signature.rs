@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_port_may_be_there_or_not() {
-        let spellings = |scheme, authority, target| super::spellings(scheme, authority, target, None);
+        let spellings = |scheme, authority, target| spellings(scheme, authority, target, None);
         assert_eq!(spellings("https", "h", "/x?a=1"), ["https://h/x?a=1", "https://h:443/x?a=1"]);
         assert_eq!(spellings("https", "h:443", "/x"), ["https://h:443/x", "https://h/x"]);
         assert_eq!(spellings("HTTP", "h:8080", "/x"), ["http://h:8080/x", "http://h/x"]);

@@ -2,18 +2,18 @@
 
 use super::keys::ENVIRONMENTS;
 use crate::domain::{
-access::{ApiToken, LinkSecrets},
-account::Accounts,
-completion::{CompletionRules, CompletionSecrets},
-faults::Faults,
-follow_up::Persistence,
-hold::HoldRules,
-ids::{SidForm, BusinessId},
-layout::Layout,
-media::Forms,
-recording_url::ProviderBases,
-retry::RetryPolicy,
-storage_url::{StorageUrl, UploadChecksum},
+    access::{ApiToken, LinkSecrets},
+    account::Accounts,
+    completion::{CompletionRules, CompletionSecrets},
+    faults::Faults,
+    follow_up::Persistence,
+    hold::HoldRules,
+    ids::{BusinessId, SidForm},
+    layout::Layout,
+    media::Forms,
+    recording_url::ProviderBases,
+    retry::RetryPolicy,
+    storage_url::{StorageUrl, UploadChecksum},
     trace::Sampling,
 };
 use secrecy::SecretString;

@@ -52,7 +52,11 @@ async fn a_backfill_asks_as_the_description_says_and_reads_its_answer() {
     let first = backfill(&setup).await;
     assert_eq!(first.code, 0, "{first:?}");
     let report = first.json();
-    assert_eq!((&report["seen"], &report["enqueued"], &report["had"]), (&1.into(), &1.into(), &0.into()), "{report}");
+    assert_eq!(
+        (&report["seen"], &report["enqueued"], &report["had"]),
+        (&1.into(), &1.into(), &0.into()),
+        "{report}"
+    );
     let again = backfill(&setup).await;
     assert_eq!(again.json()["had"], 1, "{again:?}");
     let mut connection = database.connect().await;
