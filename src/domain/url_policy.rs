@@ -77,7 +77,7 @@ pub fn is_public(address: IpAddr) -> bool {
 
 /// Blocks that are not public: network and length of its prefix.
 const NOT_PUBLIC: [(Ipv4Addr, u32); 17] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),        // this network, unspecified
+    (Ipv4Addr::UNSPECIFIED, 8),            // this network, unspecified
     (Ipv4Addr::new(10, 0, 0, 0), 8),       // private
     (Ipv4Addr::new(100, 64, 0, 0), 10),    // shared by carrier-grade NAT
     (Ipv4Addr::new(127, 0, 0, 0), 8),      // loopback
@@ -106,10 +106,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let groups = address.segments();
     let embedded = |high: u16, low: u16| is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
     match groups {
-        // IPv4 mapped (::ffff:a.b.c.d), as resolvers give it.
-        [0, 0, 0, 0, 0, 0xffff, high, low] => embedded(high, low),
-        // NAT64 (RFC 6052), which a network without IPv4 needs. Compatible (::a.b.c.d), unspecified and loopback are below.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
+        // IPv4 mapped (::ffff:a.b.c.d), as resolvers give it, and NAT64 (RFC 6052), which a network without IPv4 needs.
+        // Compatible (::a.b.c.d), unspecified and loopback are below.
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
         // Only 2000::/3 is global unicast: no loopback, unique local (fd00:ec2::254 among them), link-local, multicast.
         [first, ..] if first & 0xe000 != 0x2000 => false,
         // Protocol assignments: Teredo, ORCHID, benchmarking.

@@ -67,14 +67,13 @@ impl Twilio {
     }
 
     async fn parent(&self, order: &Order, place: &Place, account: &AccountSid) -> Result<Option<CallSid>, Failure> {
-        let parent = match &order.details.parent_call_sid {
-            Some(parent) => Some(parent.clone()),
-            None => {
-                let name = format!("{}.json", order.call_sid);
-                let url = Self::beside(place, account, &["Calls", &name]);
-                let Resource::Is(call) = self.read::<CallResource>(&url, account).await? else { return Ok(None) };
-                call.parent_call_sid.and_then(|sid| CallSid::parse(&sid, self.config.sid_form).ok())
-            }
+        let parent = if let Some(parent) = &order.details.parent_call_sid {
+            Some(parent.clone())
+        } else {
+            let name = format!("{}.json", order.call_sid);
+            let url = Self::beside(place, account, &["Calls", &name]);
+            let Resource::Is(call) = self.read::<CallResource>(&url, account).await? else { return Ok(None) };
+            call.parent_call_sid.and_then(|sid| CallSid::parse(&sid, self.config.sid_form).ok())
         };
         Ok(parent.filter(|parent| *parent != order.call_sid))
     }
