@@ -2,8 +2,8 @@
 # Installs what `make demo` and `make test` need and this machine lacks: a C linker, and PostgreSQL's server binaries.
 # `setup.sh heavy` also gets what the heavy tests need: PgBouncer, always by unpacking it, since its package would start
 # a service; for the tests of the dashboard Chromium, Node.js and their packages, the former only as root; and from PyPI
-# and npm what tests the API against its own description, ours of the provider against the provider's, and a server that
-# speaks S3.
+# and npm what tests the API against its own description, ours of the provider against the provider's, a server that
+# speaks S3, and Azure's emulator.
 #
 # As root (or with a sudo that asks for nothing) by apt-get, without the cluster that Debian's package would make.
 # As anybody else the packages are unpacked below .callspool/, and nothing of the system changes.
@@ -136,6 +136,18 @@ install_prism() {
     echo "$prism_tools" >.callspool/prism/tools
 }
 
+# Azure's emulator.
+azurite=3.37.0
+have_azurite() {
+    [ "$(cat .callspool/azurite/version 2>/dev/null)" = "$azurite" ]
+}
+
+install_azurite() {
+    say "installing azurite $azurite into .callspool/azurite"
+    npm install --silent --no-audit --no-fund --prefix .callspool/azurite "azurite@$azurite"
+    echo "$azurite" >.callspool/azurite/version
+}
+
 if ! command -v cc >/dev/null; then
     may_install || { say "a C compiler is needed to link: apt-get install gcc libc6-dev"; exit 1; }
     say "installing a C linker"
@@ -161,6 +173,7 @@ if [ "${1:-}" = heavy ]; then
     install_browser
     install_modules
     have_prism || install_prism
+    have_azurite || install_azurite
 fi
 if ! command -v cargo >/dev/null; then
     say "Rust is needed: https://rustup.rs"

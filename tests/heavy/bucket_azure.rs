@@ -127,7 +127,7 @@ async fn azure_keeps_the_same_promises() {
     eventually("a check", async || storage.check().await.ok()).await;
     for (seed, length) in [(1, 1_000), (2, PART), (3, 2 * PART + 5), (4, 10)] {
         let whole = content(seed, length);
-        begin(storage.as_ref(), &whole).await.commit().await.unwrap();
+        assert_eq!(begin(storage.as_ref(), &whole).await.commit().await, Ok(()), "{length}");
         assert!(read(storage.as_ref(), length).await == whole, "{length}");
     }
     for late in [1_000, PART + 5] {

@@ -3,7 +3,7 @@
 
 Arguments: the folder of the journal, and the port; it prints a line when it listens. `PUT /_fault/NAME` begins a fault,
 `DELETE /_fault/NAME` ends it: `denied` (403), `blind` (conditions are not looked at), `slow` (a write is answered, and
-done, a quarter of a second late)."""
+done, a quarter of a second late), `mute` (what publishes is done, and answered by 503)."""
 
 import io
 import os
@@ -72,6 +72,8 @@ class Server:
             start("204 No Content", [])
             return [b""]
         writes = method in ("PUT", "POST", "DELETE")
+        in_parts = "uploadId=" in environ["QUERY_STRING"]
+        publishes = (method == "PUT" and not in_parts) or (method == "POST" and in_parts)
         if writes and "slow" in self.faults:
             time.sleep(0.25)
         if "denied" in self.faults:
@@ -89,6 +91,9 @@ class Server:
                 begun = method == "POST" and "uploads" in parse_qs(kept["QUERY_STRING"], keep_blank_values=True)
                 with open(self.journal, "ab") as journal:
                     pickle.dump((kept, body, upload_id(answer) if begun else None), journal)
+            if "mute" in self.faults and publishes and status.startswith("2"):
+                start("503 Service Unavailable", [("Content-Length", "0")])
+                return [b""]
         start(status, headers)
         return [answer]
 

@@ -100,7 +100,9 @@ impl BucketUpload {
     }
 
     async fn publish(&mut self) -> object_store::Result<()> {
-        if self.parts.is_none() {
+        let in_parts =
+            self.parts.is_some() || (self.bucket.needs_conditions() && self.bucket.cloud().sends_blocks());
+        if !in_parts {
             return self.put_whole().await;
         }
         if self.gathered_len > 0 {

@@ -108,6 +108,13 @@ impl Cloud {
         matches!(self, Self::Gs { .. })
     }
 
+    /// Azure may take blocks that were sent for a name and never listed for a file that stands there, where a whole file
+    /// is put on the condition that there is none (its emulator does). A list of blocks is not refused so: every file is
+    /// sent as one.
+    pub(super) fn sends_blocks(&self) -> bool {
+        matches!(self, Self::Az { .. })
+    }
+
     /// A client for one large upload, which publishes only while `seen` stands there.
     pub(super) fn conditional(&self, seen: Option<&UpdateVersion>) -> Result<Box<dyn ObjectStore>> {
         let untold = || Error::NotSupported { source: "the server names no version of this file".into() };
