@@ -163,9 +163,9 @@ impl Provider {
     }
 }
 
-/// Bytes and microseconds of one frame: MPEG-1 layer III, 32 kbit/s, 44.1 kHz, one channel.
+/// Bytes and nanoseconds of one frame: MPEG-1 layer III, 32 kbit/s, 44.1 kHz, one channel.
 const FRAME: usize = 104;
-const FRAME_MICROS: u64 = 26_122;
+const FRAME_NANOS: u64 = 26_122_448;
 
 /// Frames of silence, `length` bytes of them, the last perhaps cut; `seed` makes it this recording's own.
 pub fn mp3(seed: u32, length: usize) -> Bytes {
@@ -180,7 +180,7 @@ pub fn mp3(seed: u32, length: usize) -> Bytes {
 
 /// How long [`mp3`] plays.
 pub fn plays_ms(length: usize) -> u64 {
-    (length / FRAME) as u64 * FRAME_MICROS / 1_000
+    (length / FRAME) as u64 * FRAME_NANOS / 1_000_000
 }
 
 /// Telephone WAV: 16 bits, 8 kHz, so many channels and seconds.
