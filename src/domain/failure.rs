@@ -106,8 +106,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// The provider's answer, where there was one.
     pub http_status: Option<u16>,
-    /// Whose fault it is, where it is not this one recording's.
-    pub blame: Option<Blame>,
+    /// Whose fault it is, where it is not this one recording's. Boxed, so that a failure is small enough to be returned.
+    pub blame: Option<Box<Blame>>,
     /// The hold that this attempt met: the job waits for its end, and the attempt does not count.
     pub held_by: Option<HoldKey>,
     /// The same would come of every further attempt, whatever the code.
@@ -141,7 +141,7 @@ impl Failure {
 
     #[must_use]
     pub fn blame(mut self, key: HoldKey) -> Self {
-        self.blame = Some(Blame { key, lasts: self.retry_after });
+        self.blame = Some(Box::new(Blame { key, lasts: self.retry_after }));
         self
     }
 

@@ -207,6 +207,7 @@ mod tests {
             Ok(Overview {
                 at: None,
                 stalls: Vec::new(),
+                holds: Vec::new(),
                 failing: Vec::new(),
                 holds: Vec::new(),
                 backlog: Backlog::default(),
