@@ -236,9 +236,9 @@ async fn a_storage_that_cannot_be_written_stops_the_claims_and_work_goes_on_when
     for number in 3..=10 {
         ready.push(enqueue(&process, "AC1", number).await);
     }
-    let probes = "select probes from hold where hold_key = 'storage'";
+    let count = "select probes from hold where hold_key = 'storage'";
     let probed =
-        async || sqlx::query_scalar::<_, i32>(probes).fetch_one(&mut database.connect().await).await.unwrap();
+        async || sqlx::query_scalar::<_, i32>(count).fetch_one(&mut database.connect().await).await.unwrap();
     let so_far = probed().await;
     eventually("more probes", || async { (probed().await > so_far + 2).then_some(()) }).await;
     for id in &ready {
