@@ -19,7 +19,8 @@ use std::str::FromStr;
 /// Actions that `show` shows.
 const ACTIONS: u16 = 20;
 /// Of the longest name.
-const NAME_WIDTH: usize = 18;
+const NAME_WIDTH: usize = 13;
+const LONG_NAME_WIDTH: usize = 18;
 
 #[derive(Debug, Subcommand)]
 pub enum BusinessesCommand {
@@ -77,9 +78,6 @@ pub struct ListArgs {
 }
 
 #[derive(Debug, Clone, Args)]
-#[group(id = "change", required = true, multiple = true, args = [
-    "max_slots", "weight", "pause", "resume", "forms", "retention_days", "delete_at_provider", "completion_url",
-])]
 pub struct SetArgs {
     /// The business's number
     id: BusinessId,
@@ -209,16 +207,17 @@ fn print(business: &BusinessView) -> anyhow::Result<()> {
         ("cancelled", business.cancelled.to_string()),
         ("dead", business.dead.to_string()),
         ("waiting_since", or_dash((business.ready > 0).then(|| at(business.waiting_since)))),
-        ("forms", or_default(business.forms.as_ref().map(|forms| forms.names().join(",")))),
-        ("retention_days", or_default(business.retention_days)),
-        ("delete_at_provider", or_default(business.delete_at_provider)),
-        ("completion_url", or_default(business.completion_url.as_ref())),
     ];
-    Ok(output::fields(NAME_WIDTH, rows)?)
-}
-
-fn or_default<T: ToString>(value: Option<T>) -> String {
-    value.map_or_else(|| "default".to_owned(), |value| value.to_string())
+    // Where it says nothing, it is as configured for all.
+    let own = [
+        ("forms", business.forms.as_ref().map(|forms| forms.names().join(","))),
+        ("retention_days", business.retention_days.map(|days| days.to_string())),
+        ("delete_at_provider", business.delete_at_provider.map(|yes| yes.to_string())),
+        ("completion_url", business.completion_url.clone()),
+    ];
+    let own: Vec<_> = own.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let width = if own.is_empty() { NAME_WIDTH } else { LONG_NAME_WIDTH };
+    Ok(output::fields(width, rows.into_iter().chain(own))?)
 }
 
 fn print_actions(actions: &[OperatorAction]) -> anyhow::Result<()> {

@@ -171,8 +171,8 @@ mod tests {
     fn persistence() -> Persistence {
         Persistence {
             base: Duration::from_secs(4),
-            max: Duration::from_secs(60),
-            give_up_after: Duration::from_secs(3600),
+            max: Duration::from_mins(1),
+            give_up_after: Duration::from_hours(1),
         }
     }
 

@@ -19,13 +19,13 @@ const ALL: FleetSetting = FleetSetting { announces: true, delete_at_provider: tr
 const LEASE: Duration = Duration::from_mins(1);
 
 /// One claimed job of each of these.
-async fn claimed(database: &Database, jobs: &[NewJob]) -> (Claimer, Vec<ClaimedJob>) {
+async fn running(database: &Database, jobs: &[NewJob]) -> (Claimer, Vec<ClaimedJob>) {
     let mut claimer = Claimer::new(database).await;
     claimer.store.configure(ALL).await.unwrap();
     claimer.store.enqueue(jobs).await.unwrap();
-    let claimed = claimer.claim(u16::try_from(jobs.len()).unwrap()).await;
-    assert_eq!(claimed.len(), jobs.len());
-    (claimer, claimed)
+    let taken = claimer.claim(u16::try_from(jobs.len()).unwrap()).await;
+    assert_eq!(taken.len(), jobs.len());
+    (claimer, taken)
 }
 
 async fn take(claimer: &Claimer) -> Vec<FollowUp> {
@@ -45,7 +45,7 @@ fn words(taken: &[FollowUp]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_end_writes_what_follows_from_it_in_the_same_step_and_none_twice() {
     let database = Database::migrated().await;
-    let (claimer, jobs) = claimed(&database, &[new_job(1, 1), new_job(1, 2), new_job(1, 3)]).await;
+    let (claimer, jobs) = running(&database, &[new_job(1, 1), new_job(1, 2), new_job(1, 3)]).await;
     let ends = [done(&jobs[0]), dead(), Disposition::HandBack];
     claimer.settle_all(jobs.iter().zip(ends)).await;
     // It came too late.
@@ -62,7 +62,7 @@ async fn each_end_writes_what_follows_from_it_in_the_same_step_and_none_twice() 
 async fn a_job_of_two_steps_tells_of_each_and_nobody_is_told_who_asked_for_nothing() {
     let database = Database::migrated().await;
     let full = NewJob { job_type: JobType::Full, ..new_job(1, 1) };
-    let (mut claimer, jobs) = claimed(&database, &[full]).await;
+    let (mut claimer, jobs) = running(&database, &[full]).await;
     let Disposition::Achieved(Achieved::Stored(stored)) = done(&jobs[0]) else { panic!() };
     claimer.settle(&jobs[0], Disposition::Achieved(Achieved::Advanced(stored))).await;
     assert_eq!(words(&take(&claimer).await), ["recording.stored", "delete_at_provider"]);
@@ -89,7 +89,7 @@ async fn a_job_of_two_steps_tells_of_each_and_nobody_is_told_who_asked_for_nothi
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_job_that_is_dead_is_told_as_well() {
     let database = Database::migrated().await;
-    let (claimer, _) = claimed(&database, &[new_job(1, 1)]).await;
+    let (claimer, _) = running(&database, &[new_job(1, 1)]).await;
     execute(&database, "update job_lease set attempt = 3, deadline_at = now()").await;
     assert_eq!(claimer.store.reap(Duration::from_mins(1), 10).await.unwrap().len(), 1);
     assert_eq!(words(&take(&claimer).await), ["recording.failed"]);
@@ -99,9 +99,9 @@ async fn a_lost_job_that_is_dead_is_told_as_well() {
 async fn what_is_stored_of_a_deleted_recording_is_nobodys_and_its_file_goes() {
     let database = Database::migrated().await;
     let full = NewJob { job_type: JobType::Full, ..new_job(1, 1) };
-    let (mut claimer, jobs) = claimed(&database, &[new_job(1, 1)]).await;
+    let (mut claimer, jobs) = running(&database, &[new_job(1, 1)]).await;
     claimer.settle(&jobs[0], done(&jobs[0])).await;
-    claimer.store.enqueue(&[full.clone()]).await.unwrap();
+    claimer.store.enqueue(std::slice::from_ref(&full)).await.unwrap();
     let late = claimer.claim(1).await.remove(0);
     let filter = RecordingFilter { call_sid: full.call_sid.clone(), business_id: None, recording_sid: None };
     let stored = claimer.store.recordings(&filter).await.unwrap().remove(0);
@@ -120,8 +120,8 @@ async fn what_is_stored_of_a_deleted_recording_is_nobodys_and_its_file_goes() {
 async fn one_business_takes_no_more_than_its_share_and_one_out_of_reach_waits_as_a_whole() {
     let database = Database::migrated().await;
     let jobs: Vec<NewJob> = (1..=4).map(|number| new_job(1, number)).chain([new_job(2, 5)]).collect();
-    let (claimer, claimed) = claimed(&database, &jobs).await;
-    claimer.settle_all(claimed.iter().map(|job| (job, dead()))).await;
+    let (claimer, at_work) = running(&database, &jobs).await;
+    claimer.settle_all(at_work.iter().map(|job| (job, dead()))).await;
     let taken = claimer.store.take(10, 2, LEASE).await.unwrap();
     let of = |id: i64| taken.iter().filter(|follow_up| follow_up.business_id.get() == id).count();
     assert_eq!((of(1), of(2)), (2, 1));

@@ -91,7 +91,7 @@ async fn a_stored_recording_is_described_and_played_byte_for_byte() {
     let expected = json!({
         "business_id": 42, "call_sid": "CA1", "recording_sid": "RE1", "job_type": "download_only", "job_id": id,
         "bytes": 10_000, "sha256": sha256(&recording(1)), "content_type": "audio/mpeg", "duration_ms": plays_ms(10_000),
-        "stored_at": shown.json()["stored_at"], "file": "CA1.mp3", "transcript": null, "others": [],
+        "stored_at": shown.json()["stored_at"], "legal_hold": false, "provider_deleted_at": null, "file": "CA1.mp3", "transcript": null, "others": [],
     });
     assert_eq!((shown.status, shown.json()), (200, expected));
 

@@ -43,8 +43,8 @@ pub async fn hold(
         Lookup::Stored { recording, others } => (recording, others),
         other => return deps.not_stored(&filter, other).await,
     };
-    let (custody, held, operator) = (Arc::clone(&deps.custody), recording.clone(), Operator::new(&caller.name));
-    let kept = deps.change_on_io(async move { custody.hold_recording(&held, hold, &operator).await }).await?;
+    let (custody, this_one, operator) = (Arc::clone(&deps.custody), recording.clone(), Operator::new(&caller.name));
+    let kept = deps.change_on_io(async move { custody.hold_recording(&this_one, hold, &operator).await }).await?;
     match kept {
         Kept::Changed | Kept::Same => {
             recording.legal_hold = hold;

@@ -44,12 +44,13 @@ pub async fn media(
     request: HttpRequest,
     call_sid: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
     if link::is_one(&request) {
+        let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
         let recording = deps.linked(&request, &filter).await?;
         return deps.send(&request, &recording, LINK).await;
     }
     let caller = deps.authorize(&request, Scope::Read)?;
+    let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
     match deps.look_up(&filter).await? {
         Lookup::Stored { recording, .. } => deps.send(&request, &recording, &caller.name).await,
         other => deps.not_stored(&filter, other).await,
