@@ -64,7 +64,7 @@ export function keeping(it, after) {
     if (await change(it.business_id, values, t('business.changed', { id: String(it.business_id) }))) await after();
   };
   const input = (name, more) => labelled(name, h('input', { name, value: String(it[name] ?? ''), dir: 'ltr', autocomplete: 'off', ...more }));
-  return h('form', { class: 'settings', onsubmit: submit },
+  return h('form', { class: 'settings keeping', onsubmit: submit },
     input('forms', { placeholder: 'wav-dual, mp3', value: (it.forms ?? []).join(', ') }),
     input('retention_days', { type: 'number', min: 0, max: 36500 }),
     labelled('delete_at_provider', h('select', { name: 'delete_at_provider', value: String(it.delete_at_provider ?? '') }, CHOICES.map((value) => h('option', { value, key: value }, t(`choice.${value}`))))),
