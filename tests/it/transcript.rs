@@ -201,7 +201,6 @@ async fn a_service_that_is_slow_or_away_is_given_up_and_asked_again() {
     assert_eq!(transcript(&process, 1).await.json()["text"], "In time.");
     let detail = "the transcription service gave no transcript within 1 s";
     process.line(detail, |line| line["marker"] == "WORKER_JOB_FAILED" && line["detail"] == detail).await;
-    println!("{}", process.everything());
 }
 
 #[tokio::test(flavor = "multi_thread")]
