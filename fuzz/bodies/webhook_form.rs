@@ -26,7 +26,7 @@ pub fn run(data: &[u8]) {
     match read.job {
         Ok(job) => {
             assert!(job.business_id.get() > 0);
-            assert!(base.owns(&job.recording_url.parse().expect("a checked URL")));
+            assert!(base.owner(&job.recording_url.parse().expect("a checked URL")).is_some());
             assert_eq!(job.call_sid.as_str().len(), 34);
         }
         Err(faults) => {

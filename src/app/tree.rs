@@ -88,16 +88,12 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
         observer: observer.clone(),
     };
     let guarded = |handler| -> Arc<dyn JobHandler> { Arc::new(Guarded::new(handler, guard.clone())) };
-    let wanted = Wanted {
-        forms: settings.recordings.forms.clone(),
-        audio: AudioRules { tolerance: settings.audio.duration_tolerance },
-    };
     let download = DownloadOnly::new(
         Arc::clone(&provider),
         storage.clone(),
         Arc::new(AudioWalker),
         settings.storage.layout.clone(),
-        wanted,
+        wanted(&settings),
     );
     let download = Arc::new(download);
     let transcriber = transcriber(&settings, &io)?;
@@ -214,6 +210,14 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     });
     gate.set(supervisor.clone());
     Ok(supervisor)
+}
+
+/// Of every recording.
+fn wanted(settings: &Settings) -> Wanted {
+    Wanted {
+        forms: settings.recordings.forms.clone(),
+        audio: AudioRules { tolerance: settings.audio.duration_tolerance },
+    }
 }
 
 /// The migration actor is told of its supervisor after both exist.

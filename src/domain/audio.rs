@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_files_own_word_counts_like_the_providers() {
-        let of_itself = Walked { announced: Some(Duration::from_secs(60)), ..walked(10) };
+        let of_itself = Walked { announced: Some(Duration::from_mins(1)), ..walked(10) };
         assert!(matches!(
             RULES.judge(&of_itself, &details(10)),
             Err(NotAudio::TooShort { announced_ms: 60_000, .. })

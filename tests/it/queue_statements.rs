@@ -168,9 +168,9 @@ async fn after(database: &Database, store: &Store) {
     let taken = store.take(10, 10, Duration::from_secs(1)).await.unwrap();
     assert_eq!(taken.iter().map(|follow_up| follow_up.task.kind()).collect::<Vec<_>>(), ["announce"]);
     let later = TryEnd::Retry { delay: Duration::ZERO, error: "e".to_owned(), all: true };
-    assert!(store.end(&taken[0], &later).await.unwrap());
-    assert!(!store.end(&FollowUp { tries: 7, ..taken[0].clone() }, &TryEnd::Done).await.unwrap());
-    assert!(store.end(&taken[0], &TryEnd::Dead { error: "e".to_owned() }).await.unwrap());
+    assert!(FollowUps::end(store, &taken[0], &later).await.unwrap());
+    assert!(!FollowUps::end(store, &FollowUp { tries: 7, ..taken[0].clone() }, &TryEnd::Done).await.unwrap());
+    assert!(FollowUps::end(store, &taken[0], &TryEnd::Dead { error: "e".to_owned() }).await.unwrap());
     assert_eq!(store.follow_ups(Some(true), None, 10).await.unwrap().len(), 1);
     assert!(store.revive(taken[0].id).await.unwrap());
     assert_eq!(store.forget(Duration::ZERO, 10).await.unwrap(), 0);
@@ -241,7 +241,7 @@ async fn hold(store: &Store) {
         .await;
     assert!(store.lift(&storage, &Operator::new("somebody")).await.unwrap());
     let hold = standing.into_iter().find(|hold| hold.key == host).unwrap();
-    assert!(store.end(&hold).await.unwrap().is_some());
+    assert!(Holds::end(store, &hold).await.unwrap().is_some());
     assert!(store.holds().await.unwrap().is_empty());
     assert_eq!(store.tend(&rules).await.unwrap().ended.len(), 1);
 }

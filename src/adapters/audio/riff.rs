@@ -9,7 +9,7 @@ use std::{io::Cursor, time::Duration};
 use symphonia_core::{
     codecs::CodecParameters,
     formats::{FormatOptions, FormatReader, Track},
-    io::{MediaSourceStream, ReadBytes},
+    io::{MediaSourceStream, MediaSourceStreamOptions, ReadBytes},
 };
 use symphonia_format_riff::WavReader;
 
@@ -120,7 +120,7 @@ fn set(head: &mut [u8], place: std::ops::Range<usize>, length: u32) -> Result<u3
 
 /// The track, and where its samples begin.
 fn read(head: &[u8]) -> Result<(Track, usize), NotAudio> {
-    let source = MediaSourceStream::new(Box::new(Cursor::new(head)), Default::default());
+    let source = MediaSourceStream::new(Box::new(Cursor::new(head)), MediaSourceStreamOptions::default());
     // Its words are for players; ours say what to do about it.
     let reader = WavReader::try_new(source, FormatOptions::default())
         .map_err(|_| NotAudio::Header("no format and samples of a known kind in its first 64 KiB"))?;

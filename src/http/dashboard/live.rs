@@ -207,7 +207,6 @@ mod tests {
             Ok(Overview {
                 at: None,
                 stalls: Vec::new(),
-                holds: Vec::new(),
                 failing: Vec::new(),
                 holds: Vec::new(),
                 backlog: Backlog::default(),
