@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn faults(toml: &str, vars: &[(&str, &str)]) -> String {
-        let refused = load(toml, vars).err().expect("should be refused").to_string();
+        let refused = load(toml, vars).expect_err("should be refused").to_string();
         assert!(!refused.contains("canary"), "{refused}");
         refused
     }

@@ -137,7 +137,7 @@ impl Provider {
 
     /// Requests for media.
     pub fn asked(&self) -> Vec<Asked> {
-        let is_media = |asked: &Asked| !asked.path.split('?').next().unwrap_or_default().ends_with(".json");
+        let is_media = |asked: &Asked| !is_resource(asked.path.split('?').next().unwrap_or_default());
         self.asked_all().into_iter().filter(is_media).collect()
     }
 
@@ -200,6 +200,10 @@ pub fn recording(number: u32) -> Bytes {
     mp3(number, 10_000)
 }
 
+fn is_resource(path: &str) -> bool {
+    path.strip_suffix(".json").is_some()
+}
+
 async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
     let text = |value: &HeaderValue| value.to_str().ok().map(ToOwned::to_owned);
     let headers = request.headers().iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?)));
@@ -216,7 +220,7 @@ async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
     }
     let last = path.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
     let name = last.split('.').next().unwrap_or_default().to_owned();
-    let is_resource = last.ends_with(".json");
+    let is_resource = is_resource(last);
     let told = {
         let mut answers = desk.answers.lock().unwrap();
         let key = if answers.contains_key(&path) || is_resource { &path } else { &name };
