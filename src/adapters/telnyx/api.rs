@@ -26,7 +26,8 @@ pub(super) struct Recording {
     pub(super) call_session_id: Option<String>,
     pub(super) channels: Option<String>,
     pub(super) duration_millis: Option<i64>,
-    pub(super) recording_started_at: Option<String>,
+    #[serde(rename = "recording_started_at")]
+    pub(super) started_at: Option<String>,
     /// `completed`, where there is something to fetch.
     pub(super) status: Option<String>,
     pub(super) download_urls: Option<DownloadUrls>,

@@ -166,7 +166,7 @@ impl Telnyx {
         let details = Details {
             channels: recording.channels.as_deref().and_then(telnyx_channels),
             duration_s: recording.duration_millis.and_then(|ms| u32::try_from(ms / 1000).ok()),
-            started_at: recording.recording_started_at.as_deref().and_then(|time| time.parse().ok()),
+            started_at: recording.started_at.as_deref().and_then(|time| time.parse().ok()),
             ..Details::default()
         };
         Some(Listed {
