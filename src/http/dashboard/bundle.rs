@@ -37,20 +37,20 @@ fn joined(text: &str) -> String {
     let mut rest = text.char_indices();
     while let Some((at, c)) = rest.next() {
         let quote = open.last().copied().filter(|open| ['\'', '"', '`'].contains(open));
+        let opens = match quote {
+            None => ['{', '(', '['].contains(&c),
+            Some(quote) => quote == '`' && c == '{' && text[..at].ends_with('$'),
+        };
         joined.push(c);
         match (quote, c) {
-            (Some(_), '\\') => joined.extend(rest.next().map(|(_, escaped)| escaped)),
-            (Some(quote), c) if c == quote => drop(open.pop()),
-            (Some('`'), '{') if text[..at].ends_with('$') => {
-                open.push('{');
-                began.push(joined.len());
-            }
-            (Some(_), _) => {}
-            (None, '\'' | '"' | '`') => open.push(c),
-            (None, '{' | '(' | '[') => {
+            _ if opens => {
                 open.push(c);
                 began.push(joined.len());
             }
+            (Some(_), '\\') => joined.extend(rest.next().map(|(_, escaped)| escaped)),
+            (Some(quote), c) if c == quote => drop(open.pop()),
+            (Some(_), _) => {}
+            (None, '\'' | '"' | '`') => open.push(c),
             (None, '}' | ')' | ']') => {
                 open.pop();
                 began.pop();
