@@ -3,7 +3,7 @@
 
 use crate::domain::{
     failure::{Failure, FailureCode},
-    ids::BusinessId,
+    ids::{BusinessId, RecordingSid},
     mapping::CallFacts,
     ports::BusinessLookup,
 };
@@ -57,7 +57,7 @@ impl HttpLookup {
             query.append_pair("call_sid", call.call_sid.as_str());
             query.append_pair("account_sid", call.account_sid.as_str());
             let more = [
-                ("recording_sid", call.recording_sid.as_ref().map(|sid| sid.as_str())),
+                ("recording_sid", call.recording_sid.as_ref().map(RecordingSid::as_str)),
                 ("from", call.from.as_deref()),
                 ("to", call.to.as_deref()),
             ];

@@ -161,17 +161,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             slot_manager: rung.clone(),
             observer: observer.clone(),
         }),
-        reconcile: (workers > 0 && !settings.reconcile.interval.is_zero())
-            .then(|| intake(&settings, &store, &io))
-            .transpose()?
-            .map(|intake| ReconcileDeps {
-                intake,
-                rules: round_rules(&settings),
-                clock: Arc::clone(&clock),
-                slot_manager: rung.clone(),
-                jobs_came_in: addresses.listener.outbox(),
-                observer: observer.clone(),
-            }),
+        reconcile: reconcile(&settings, &store, &io, &addresses, &clock, &observer)?,
         maintenance: MaintenanceDeps {
             upkeep: store.clone(),
             clock: Arc::clone(&clock),
@@ -374,12 +364,28 @@ fn watch_rules(settings: &Settings) -> WatchRules {
     }
 }
 
-fn round_rules(settings: &Settings) -> RoundRules {
-    RoundRules {
-        interval: settings.reconcile.interval,
-        look_back: settings.reconcile.look_back,
-        beat_ttl: settings.queue.beat_ttl,
+/// Where it is switched on, and this process fetches: it has the provider's credentials then.
+fn reconcile(
+    settings: &Settings,
+    store: &Store,
+    io: &Handle,
+    addresses: &Addresses,
+    clock: &Arc<dyn Clock>,
+    observer: &Arc<dyn Observer>,
+) -> anyhow::Result<Option<ReconcileDeps>> {
+    let interval = settings.reconcile.interval;
+    if interval.is_zero() || addresses.workers.is_empty() {
+        return Ok(None);
     }
+    let look_back = settings.reconcile.look_back;
+    Ok(Some(ReconcileDeps {
+        intake: intake(settings, store, io)?,
+        rules: RoundRules { interval, look_back, beat_ttl: settings.queue.beat_ttl },
+        clock: Arc::clone(clock),
+        slot_manager: addresses.slot_manager.outbox(),
+        jobs_came_in: addresses.listener.outbox(),
+        observer: Arc::clone(observer),
+    }))
 }
 
 /// What the provider has against what is known here.

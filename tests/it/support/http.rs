@@ -105,7 +105,7 @@ impl Callback {
         if !self.is_json || self.query.contains("bodySHA256") {
             return self.query.clone();
         }
-        let sum: String = Sha256::digest(self.body()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sum = Sha256::digest(self.body()).iter().fold(String::new(), |sum, byte| format!("{sum}{byte:02x}"));
         let sign = if self.query.is_empty() { '?' } else { '&' };
         format!("{}{sign}bodySHA256={sum}", self.query)
     }
@@ -122,7 +122,7 @@ impl Callback {
         let mut head =
             format!("POST {WEBHOOK}{} HTTP/1.1\r\nHost: {}\r\n", self.full_query(), &url["http://".len()..]);
         let content_type = if self.is_json { "application/json" } else { "application/x-www-form-urlencoded" };
-        head.push_str(&format!("Content-Type: {content_type}\r\nConnection: close\r\n"));
+        head = format!("{head}Content-Type: {content_type}\r\nConnection: close\r\n");
         let mut headers = self.headers.clone();
         if !headers.iter().any(|(name, _)| *name == "X-Twilio-Signature") {
             headers.push(("X-Twilio-Signature", self.right_signature(&url)));
