@@ -55,7 +55,8 @@ impl Layout {
         let mut key: String = self.0.iter().map(|piece| filled(piece, job, at)).collect();
         if let Some(recording) = job.recording_sid.as_ref().filter(|_| job.shares_call && !self.tells_recordings())
         {
-            key.push_str(&format!("-{recording}"));
+            key.push('-');
+            key.push_str(recording.as_str());
         }
         format!("{key}.{extension}")
     }

@@ -89,12 +89,11 @@ impl Conditional {
 
 impl HttpConnector for Conditional {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let inner = match self.client.get() {
-            Some(client) => client.clone(),
-            None => {
-                let client = ReqwestConnector::default().connect(options)?;
-                self.client.get_or_init(|| client).clone()
-            }
+        let inner = if let Some(client) = self.client.get() {
+            client.clone()
+        } else {
+            let client = ReqwestConnector::default().connect(options)?;
+            self.client.get_or_init(|| client).clone()
         };
         let (publishing, condition) = (self.publishing.clone(), self.condition.clone());
         Ok(HttpClient::new(ConditionalService { inner, publishing, condition }))
