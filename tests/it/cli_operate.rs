@@ -207,7 +207,7 @@ async fn businesses_are_listed_changed_and_shown() {
     let table = setup.say(&["businesses", "list"]).await.out;
     assert!(table.lines().count() == 3 && table.contains("1/9"), "{table}");
     for (wrong, said) in [
-        (&["businesses", "set", "1"][..], "required"),
+        (&["businesses", "set", "1"][..], "one of these must be given"),
         (&["businesses", "set", "1", "--pause", "--resume"], "cannot be used with"),
         (&["businesses", "set", "1", "--max-slots", "10001"], "from 0 to 10000"),
         (&["businesses", "set", "1", "--weight", "0"], "from 1 to 100"),
