@@ -14,7 +14,7 @@ use crate::domain::{
     failure::{Failure, FailureCode},
     hold::{Hold, HoldKind, HoldRules},
     observation::{Observation, Observer},
-    ports::{Clock, EndedHold, Holds, Provider, Storage, StoreResult},
+    ports::{Clock, EndedHold, Holds, Provider, Storage, StoreResult, Transcriber},
 };
 use actix::{Actor, ActorContext, Context};
 use std::{
@@ -33,6 +33,8 @@ pub struct HoldKeeperDeps {
     pub board: HoldBoard,
     pub provider: Arc<dyn Provider>,
     pub storage: Arc<dyn Storage>,
+    /// Where transcripts are made: its holds are its own.
+    pub transcriber: Option<Arc<dyn Transcriber>>,
     pub clock: Arc<dyn Clock>,
     pub rules: HoldRules,
     /// Between two looks at the holds.
@@ -133,7 +135,16 @@ async fn probe(deps: &HoldKeeperDeps, hold: &Hold) -> bool {
     let tried = async {
         match hold.kind {
             HoldKind::Storage => deps.storage.check().await,
-            HoldKind::Account | HoldKind::Rate | HoldKind::Host => deps.provider.probe(&hold.key).await,
+            HoldKind::Account | HoldKind::Rate | HoldKind::Host => {
+                let of_transcriber = match &deps.transcriber {
+                    Some(transcriber) => transcriber.probe(&hold.key).await,
+                    None => None,
+                };
+                match of_transcriber {
+                    Some(probed) => probed,
+                    None => deps.provider.probe(&hold.key).await,
+                }
+            }
         }
     };
     let too_long = |_| Err(Failure::new(FailureCode::Timeout, "no answer"));

@@ -83,7 +83,6 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     let guard = GuardDeps {
         holds: store.clone(),
         board: board.clone(),
-        provider: Arc::clone(&provider),
         rules: settings.holds.rules.clone(),
         observer: observer.clone(),
     };
@@ -97,7 +96,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     );
     let download = Arc::new(download);
     let transcriber = transcriber(&settings, &io)?;
-    let full = guarded(Arc::new(Full::new(download.clone(), Arc::clone(&storage), transcriber)));
+    let full = guarded(Arc::new(Full::new(download.clone(), Arc::clone(&storage), transcriber.clone())));
     let download = guarded(download);
     let rung: Outbox<Rung> = addresses.slot_manager.outbox();
 
@@ -155,6 +154,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             board,
             provider,
             storage: Arc::clone(&storage),
+            transcriber,
             clock: Arc::clone(&clock),
             rules: settings.holds.rules.clone(),
             refresh: settings.holds.refresh,

@@ -5,6 +5,7 @@ use crate::domain::{
     audio::{AudioKind, AudioRules, NotAudio, SNIFF_LEN, announced_as, millis},
     details::Details,
     failure::{Failure, FailureCode},
+    hold::HoldKey,
     job::{Achieved, ClaimedJob, StoredFile, StoredRecording},
     layout::Layout,
     media::Forms,
@@ -144,6 +145,12 @@ impl JobHandler for DownloadOnly {
                 Err(failure)
             }
         }
+    }
+
+    fn depends(&self, job: &ClaimedJob) -> Vec<HoldKey> {
+        let mut keys = self.provider.depends(&job.recording_url).keys;
+        keys.push(HoldKey::storage());
+        keys
     }
 }
 

@@ -7,9 +7,9 @@ use crate::{
     domain::{
         failure::{Failure, FailureCode},
         hold::{Blame, Hold, HoldKey, HoldKind, HoldRules},
-        job::{Achieved, ClaimedJob, JobType},
+        job::{Achieved, ClaimedJob},
         observation::{Observation, Observer},
-        ports::{Blamed, Holds, Met, Provider},
+        ports::{Blamed, Holds, Met},
         trace::Branch,
     },
 };
@@ -22,7 +22,6 @@ use std::sync::Arc;
 pub struct GuardDeps {
     pub holds: Arc<dyn Holds>,
     pub board: HoldBoard,
-    pub provider: Arc<dyn Provider>,
     pub rules: HoldRules,
     pub observer: Arc<dyn Observer>,
 }
@@ -40,7 +39,7 @@ impl Guarded {
     /// Whether a hold stands after this failure. Where the database is away nobody knows, and the failure keeps its
     /// ordinary course.
     async fn ask(&self, blame: &Blame, job: &ClaimedJob, failure: &Failure) -> Option<Met> {
-        let GuardDeps { holds, board, rules, observer, .. } = &self.deps;
+        let GuardDeps { holds, board, rules, observer } = &self.deps;
         let ok = board.take_answers_of(&blame.key);
         let is_last = job.attempt >= job.max_attempts;
         let blamed = Blamed { blame, message: &failure.message, job: job.id, is_last, ok };
@@ -65,11 +64,8 @@ impl Guarded {
 #[async_trait]
 impl JobHandler for Guarded {
     async fn run(&self, job: &ClaimedJob, spans: &Branch) -> Result<Achieved, Failure> {
-        // The second step of a `full` job asks nothing of the provider.
-        let fetches = job.job_type == JobType::DownloadOnly || job.stored.is_none();
-        let depends = if fetches { self.deps.provider.depends(&job.recording_url).keys } else { Vec::new() };
-        let storage = HoldKey::storage();
-        if let Some(hold) = self.deps.board.first(depends.iter().chain([&storage])) {
+        let depends = self.inner.depends(job);
+        if let Some(hold) = self.deps.board.first(&depends) {
             return Err(Failure::new(code(hold.kind), &hold.message).held_by(hold.key));
         }
         let result = self.inner.run(job, spans).await;
@@ -90,13 +86,17 @@ impl JobHandler for Guarded {
         }
         Err(failure)
     }
+
+    fn depends(&self, job: &ClaimedJob) -> Vec<HoldKey> {
+        self.inner.depends(job)
+    }
 }
 
 /// Whether a host did what hosts do; what it said is another matter: a 404 is an answer.
 fn has_answered(result: &Result<Achieved, Failure>) -> bool {
     match result {
-        Ok(Achieved::Stored(_) | Achieved::Advanced(_)) => true,
-        Ok(Achieved::Nothing | Achieved::Transcribed(_)) => false,
+        Ok(Achieved::Stored(_) | Achieved::Advanced(_) | Achieved::Transcribed(_)) => true,
+        Ok(Achieved::Nothing) => false,
         Err(failure) => {
             let blames_host = failure.blame.as_ref().is_some_and(|blame| blame.key.kind() == HoldKind::Host);
             failure.http_status.is_some() && !blames_host
