@@ -133,15 +133,15 @@ async fn transcripts(claimer: &mut Claimer) {
     let job = NewJob { job_type: JobType::Full, ..new_job(7, 7) };
     let (business_id, call_sid) = (job.business_id, job.call_sid.clone());
     claimer.store.enqueue(&[job]).await.unwrap();
-    let claimed = claimer.claim(10).await;
-    let full = claimed.iter().find(|job| job.job_type == JobType::Full).unwrap();
+    let jobs = claimer.claim(10).await;
+    let full = jobs.iter().find(|job| job.job_type == JobType::Full).unwrap();
     let transcript = Transcript {
         text: "some words".to_owned(),
         language: None,
         model: "m".to_owned(),
         segments: serde_json::json!([{ "start": 0, "end": 1.5, "text": "some words" }]),
     };
-    for job in &claimed {
+    for job in &jobs {
         let end = if job.id == full.id {
             Disposition::Achieved(Achieved::Transcribed(transcript.clone()))
         } else {

@@ -192,16 +192,17 @@ fn parse(content_type: &str, authorization: Option<String>, body: &Bytes) -> Hea
     while let Some(from) = find(&rest, mark.as_bytes()) {
         rest = rest.slice(from + mark.len()..);
         let head_ends = find(&rest, b"\r\n\r\n").unwrap();
-        let head = String::from_utf8(rest[..head_ends].to_vec()).unwrap();
+        let header_lines = String::from_utf8(rest[..head_ends].to_vec()).unwrap();
         rest = rest.slice(head_ends + 4..);
         let ends = find(&rest, end.as_bytes()).unwrap();
         let (content, after) = (rest.slice(..ends), rest.slice(ends + 2..));
         rest = after;
-        let value = |name: &str| Some(head.split_once(&format!("{name}=\""))?.1.split('"').next()?.to_owned());
+        let value =
+            |name: &str| Some(header_lines.split_once(&format!("{name}=\""))?.1.split('"').next()?.to_owned());
         let name = value("; name").unwrap();
         if name == "file" {
             heard.file_name = value("filename").unwrap();
-            let of = head.lines().find_map(|line| {
+            let of = header_lines.lines().find_map(|line| {
                 line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("content-type"))
             });
             heard.content_type = of.map(|(_, value)| value.to_owned()).unwrap_or_default();
