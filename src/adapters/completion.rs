@@ -4,18 +4,15 @@
 //! the one that was looked at is connected to. Nothing of an answer is read but its status and `Retry-After`, and no
 //! redirect is followed.
 
+use super::transport::{AddressRefused, PublicNames, SystemNames, retry_after};
 use crate::domain::{
-    completion::{Announcement, CompletionRules, CompletionSecrets, NotTold, is_public},
+    completion::{Announcement, CompletionRules, CompletionSecrets, NotTold},
     ports::Announcer,
 };
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use reqwest::{
-    Client, ClientBuilder, StatusCode,
-    dns::{Addrs, Name, Resolve, Resolving},
-    header, redirect,
-};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use chrono::Utc;
+use reqwest::{Client, ClientBuilder, StatusCode, header, redirect};
+use std::{sync::Arc, time::Duration};
 use url::Url;
 
 /// The longest `Retry-After` that is believed.
@@ -49,7 +46,8 @@ impl CompletionSender {
                 .connect_timeout(config.timeout)
                 .timeout(config.timeout)
         };
-        let guarded: ClientBuilder = builder().https_only(true).dns_resolver(Arc::new(PublicOnly));
+        let guarded: ClientBuilder =
+            builder().https_only(true).dns_resolver(PublicNames::new(Arc::new(SystemNames)));
         Ok(Self { trusted: builder().build()?, guarded: guarded.build()?, config })
     }
 
@@ -90,13 +88,12 @@ impl Announcer for CompletionSender {
         if status.is_success() {
             return Ok(status.as_u16());
         }
-        let asked = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let not_told = NotTold::new(
             if status == StatusCode::GONE { "gone" } else { "http_status" },
             format!("the receiver answered {}", status.as_u16()),
         );
         Err(NotTold {
-            retry_after: asked.and_then(|value| retry_after(value, Utc::now())),
+            retry_after: retry_after(answer.headers(), MAX_RETRY_AFTER),
             stop: status == StatusCode::GONE,
             out_of_reach: status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
             ..not_told
@@ -104,36 +101,10 @@ impl Announcer for CompletionSender {
     }
 }
 
-/// Addresses of the public internet only.
-struct PublicOnly;
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
-            if public.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, NotPublic).into());
-            }
-            Ok(Box::new(public.into_iter()) as Addrs)
-        })
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the host has no address on the public internet")]
-struct NotPublic;
-
 /// Without the URL, which may hold a secret.
 fn transport(error: &reqwest::Error) -> NotTold {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(inner) = cause {
-        if inner.downcast_ref::<io::Error>().is_some_and(|inner| {
-            inner.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<NotPublic>)
-        }) {
-            return NotTold::new("url_refused", NotPublic.to_string());
-        }
-        cause = inner.source();
+    if let Some(refused) = AddressRefused::behind(error) {
+        return NotTold::new("url_refused", refused.to_string());
     }
     let (reason, text) = if error.is_timeout() {
         ("timeout", "the receiver took too long")
@@ -143,15 +114,6 @@ fn transport(error: &reqwest::Error) -> NotTold {
         ("network", "the connection to the receiver broke")
     };
     NotTold { out_of_reach: true, ..NotTold::new(reason, text) }
-}
-
-/// Seconds or a date (RFC 9110, section 10.2.3).
-fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
-    let wait = match value.trim().parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (DateTime::parse_from_rfc2822(value.trim()).ok()?.to_utc() - now).to_std().unwrap_or_default(),
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]

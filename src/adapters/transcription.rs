@@ -4,6 +4,7 @@
 //! is said, and plain `json` where the service refuses that with 400, as some models do. An answer is read up to a bound
 //! and only what is known of it is kept.
 
+use super::transport::retry_after;
 use crate::domain::{
     failure::{Failure, FailureCode},
     hold::HoldKey,
@@ -12,9 +13,8 @@ use crate::domain::{
     transcript::Segment,
 };
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, header, multipart, redirect};
+use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, multipart, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::{
@@ -142,8 +142,7 @@ impl Transcription {
     /// What an answer that is no success means.
     async fn refused(&self, response: Response) -> Failure {
         let status = response.status();
-        let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let wait = asked.and_then(|value| retry_after(value, Utc::now()));
+        let wait = retry_after(response.headers(), MAX_RETRY_AFTER);
         let said = without_keys(&complaint(response).await, self.config.api_key.as_ref());
         let said = if said.is_empty() { String::new() } else { format!(": {said}") };
         let failure = failed(format!("the transcription service answered {}{said}", status.as_u16()))
@@ -286,16 +285,6 @@ fn without_keys(text: &str, key: Option<&SecretString>) -> String {
         bare.starts_with("sk-") || key.is_some_and(|key| word.contains(key))
     };
     text.split_whitespace().map(|word| if is_key(word) { "[key]" } else { word }).collect::<Vec<_>>().join(" ")
-}
-
-/// Seconds or a date (RFC 9110, section 10.2.3).
-fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
-    let value = value.trim();
-    let wait = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (DateTime::parse_from_rfc2822(value).ok()?.to_utc() - now).to_std().unwrap_or_default(),
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]

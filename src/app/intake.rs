@@ -1,6 +1,6 @@
 //! What the provider has against what is known here, for the reconciler and for the command `backfill`.
 
-use super::{Session, tree};
+use super::{Session, edges::Sources};
 use crate::{
     actors::reconcile::{Intake, PageRules, PageTrouble},
     domain::{
@@ -8,8 +8,11 @@ use crate::{
         ports::Period,
         reconcile::{Counts, PAGE_TRIES, page_wait},
     },
+    settings::Settings,
+    store::Store,
 };
 use chrono::{DateTime, Utc};
+use std::sync::Arc;
 
 /// One order of the command line.
 #[derive(Debug, Clone)]
@@ -36,10 +39,26 @@ pub fn backfill(
     order: &BackfillOrder,
     progress: impl Fn(&Counts),
 ) -> anyhow::Result<Backfilled> {
-    let intake = tree::intake(&session.settings, &session.store, &session.io)?;
+    let sources = Sources::new(&session.settings, &session.io)?;
+    let intake = of(&session.settings, &session.store, sources);
     let rules = PageRules { business: order.business, dry_run: order.dry_run };
     let period = Period { account: order.account.to_string(), since: order.since, until: order.until };
     Ok(session.io.block_on(all_pages(&intake, &period, rules, progress)))
+}
+
+/// Its rules, for who goes through the lists.
+pub(super) fn of(settings: &Settings, store: &Store, sources: Sources) -> Intake {
+    let store = Arc::new(store.clone());
+    let of_twilio = settings.twilio.accounts.iter().map(|account| (account.sid.clone(), account.business_id));
+    let telnyx = &settings.telnyx;
+    let of_telnyx = telnyx.api_key.iter().map(|_| (AccountSid::telnyx(), telnyx.business_id));
+    Intake {
+        provider: sources.provider,
+        jobs: store.clone(),
+        book: store,
+        lookup: sources.lookup,
+        accounts: of_twilio.chain(of_telnyx).collect(),
+    }
 }
 
 async fn all_pages(intake: &Intake, period: &Period, rules: PageRules, progress: impl Fn(&Counts)) -> Backfilled {

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `tree` | which part gets which |
+//! | `edges`, `doors` | what it asks, and what asks it, as the settings want them |
 //! | `drain` | signals, and the watchdog behind a drain |
 //! | `session` | a command's way to the database, embedded or not |
 //! | `advice` | errors of commands, with what to do next |
@@ -14,7 +15,9 @@
 mod advice;
 mod bars;
 mod demo;
+mod doors;
 mod drain;
+mod edges;
 mod intake;
 mod migrate;
 mod session;

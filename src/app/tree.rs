@@ -1,6 +1,11 @@
 //! The wiring: which part gets which.
 
-use super::Parts;
+use super::{
+    Parts,
+    doors::{self, Routes},
+    edges::Edges,
+    intake,
+};
 use crate::{
     actors::{
         backfill::BackfillDeps,
@@ -12,45 +17,27 @@ use crate::{
         maintenance::MaintenanceDeps,
         migration::MigrationDeps,
         obstacle::Obstacle,
-        reconcile::{Intake, ReconcileDeps},
+        reconcile::ReconcileDeps,
         recording_worker::WorkerDeps,
         retention::RetentionDeps,
         slot_manager::{Identity, Rung, SlotLimits, SlotManagerDeps},
-        supervision::{
-            ChildRef, ChildSpec, ChildState, OpenGate, Outbox, RestartPolicy, Roster, Supervisor, start_root,
-        },
-        supervisor::{Addresses, TreeDeps, WORKER_GROUP, reclaim, specs},
+        supervision::{OpenGate, Outbox, RestartPolicy, Roster, Supervisor, start_root},
+        supervisor::{Addresses, TreeDeps, reclaim, specs},
         watcher::WatcherDeps,
     },
-    adapters::{
-        audio::AudioWalker,
-        backfill_folder::BackfillFolder,
-        clock::SystemClock,
-        completion::{CompletionConfig, CompletionSender},
-        lookup::{HttpLookup, LookupConfig},
-        providers::Providers,
-        storage::{self, BucketOptions, DiskOptions},
-        telnyx::{Telnyx, TelnyxConfig},
-        transcription::{Transcription, TranscriptionConfig},
-        twilio::{Twilio, TwilioConfig},
-    },
+    adapters::{audio::AudioWalker, backfill_folder::BackfillFolder, clock::SystemClock},
     domain::{
         audio::AudioRules,
         follow_up::FleetSetting,
-        ids::{AccountSid, BusinessId, InstanceId},
+        ids::InstanceId,
         migration::SchemaVersions,
         observation::Observer,
         overview::Pulse,
-        ports::{BusinessLookup, Clock, Provider, Storage, Transcriber, WatchRules},
+        ports::{Clock, WatchRules},
         reconcile::RoundRules,
-        recording_url::ProviderBase,
-        trace::Tracer,
     },
-    http::{
-        FreshAnswers, HttpActor, HttpDeps, Limits, Links, Live, MetricsDesk, Socket, TelnyxWebhook, Tokens,
-        WebhookConfig,
-    },
-    settings::{Role, Settings, StorageSettings},
+    http::MetricsDesk,
+    settings::{Role, Settings},
     store::Store,
     telemetry::{
         LostLines,
@@ -58,12 +45,7 @@ use crate::{
     },
 };
 use actix::Addr;
-use anyhow::Context;
-use std::{
-    net::TcpListener,
-    sync::{Arc, OnceLock},
-};
-use tokio::runtime::Handle;
+use std::sync::{Arc, OnceLock};
 
 /// Puts the actors together and starts their root.
 pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
@@ -77,28 +59,16 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     let roster = Roster::default();
     let gate = GateOpener::default();
     let pulse = Pulse::default();
-    let storage = storage(&settings.storage, &io)?;
-    let provider: Arc<dyn Provider> = Arc::new(provider(&settings, &io)?);
+    let edges = Edges::new(&settings, &io)?;
     let board = HoldBoard::default();
-    let guard = GuardDeps {
-        holds: store.clone(),
-        board: board.clone(),
-        rules: settings.holds.rules.clone(),
-        observer: observer.clone(),
+    let wiring = Wiring {
+        settings: &settings,
+        store: &store,
+        clock: &clock,
+        observer: &observer,
+        edges: &edges,
+        addresses: &addresses,
     };
-    let guarded = |handler| -> Arc<dyn JobHandler> { Arc::new(Guarded::new(handler, guard.clone())) };
-    let download = DownloadOnly::new(
-        Arc::clone(&provider),
-        storage.clone(),
-        Arc::new(AudioWalker),
-        settings.storage.layout.clone(),
-        wanted(&settings),
-    );
-    let download = Arc::new(download);
-    let transcriber = transcriber(&settings, &io)?;
-    let full = guarded(Arc::new(Full::new(download.clone(), Arc::clone(&storage), transcriber.clone())));
-    let download = guarded(download);
-    let rung: Outbox<Rung> = addresses.slot_manager.outbox();
 
     let deps = TreeDeps {
         migration: MigrationDeps {
@@ -128,7 +98,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             observer: observer.clone(),
         },
         worker: WorkerDeps {
-            handlers: JobHandlers { download_only: download, full },
+            handlers: wiring.handlers(&board),
             clock: Arc::clone(&clock),
             retry: settings.retry.clone(),
             attempt_timeout: settings.twilio.attempt_timeout,
@@ -139,7 +109,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
         listener: ListenerDeps {
             bells: store.clone(),
             jobs: store.clone(),
-            slot_manager: rung.clone(),
+            slot_manager: addresses.slot_manager.outbox(),
             cancels: addresses.slot_manager.outbox(),
         },
         watcher: WatcherDeps {
@@ -148,49 +118,23 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
             rules: watch_rules(&settings),
             pulse,
         },
-        after: after(&settings, &store, &storage, Arc::clone(&provider), &clock, &observer, &io)?,
-        hold_keeper: (workers > 0).then(|| HoldKeeperDeps {
-            holds: store.clone(),
-            board,
-            provider,
-            storage: Arc::clone(&storage),
-            transcriber,
-            clock: Arc::clone(&clock),
-            rules: settings.holds.rules.clone(),
-            refresh: settings.holds.refresh,
-            slot_manager: rung.clone(),
-            observer: observer.clone(),
-        }),
-        reconcile: reconcile(&settings, &store, &io, &addresses, &clock, &observer)?,
-        maintenance: MaintenanceDeps {
-            upkeep: store.clone(),
-            clock: Arc::clone(&clock),
-            beat_ttl: settings.queue.beat_ttl,
-            reap_interval: settings.queue.reap_interval,
-            promote_interval: settings.queue.promote_interval,
-            history_keep: settings.queue.history_keep,
-            history_interval: settings.queue.history_interval,
-            slot_manager: rung,
-            storage: (workers > 0).then(|| Arc::clone(&storage)),
-            storage_obstacle: disk.clone(),
-            sweep_interval: settings.storage.sweep_interval,
-            sweep_age: settings.storage.sweep_age,
-            observer: observer.clone(),
-        },
+        after: wiring.after(),
+        hold_keeper: wiring.hold_keeper(board),
+        reconcile: wiring.reconcile(),
+        maintenance: wiring.maintenance(&disk),
         grace: settings.shutdown.grace,
     };
     let routes = Routes {
         store: store.clone(),
-        storage,
-        lookup: lookup(&settings, &io)?,
+        edges: edges.clone(),
         clock: Arc::clone(&clock),
         io: io.clone(),
-        readiness: readiness([schema, beat, disk], roster.clone()),
+        readiness: doors::readiness([schema, beat, disk], roster.clone()),
         observer: observer.clone(),
         metrics: MetricsDesk::new(metrics, store.clone()),
         tracer,
     };
-    let http = http_spec(&settings, &addresses, routes, listener);
+    let http = doors::spec(&settings, &addresses, routes, listener);
     let specs = specs(deps, &addresses, http);
     let policy = restart_policy(&settings);
     let reclaim = reclaim(store, instance, tally, observer.clone());
@@ -202,11 +146,126 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     Ok(supervisor)
 }
 
-/// Of every recording.
-fn wanted(settings: &Settings) -> Wanted {
-    Wanted {
-        forms: settings.recordings.forms.clone(),
-        audio: AudioRules { tolerance: settings.audio.duration_tolerance },
+/// What many of the parts are made of.
+#[derive(Clone, Copy)]
+struct Wiring<'a> {
+    settings: &'a Settings,
+    store: &'a Arc<Store>,
+    clock: &'a Arc<dyn Clock>,
+    observer: &'a Arc<dyn Observer>,
+    edges: &'a Edges,
+    addresses: &'a Addresses,
+}
+
+impl Wiring<'_> {
+    fn has_workers(self) -> bool {
+        !self.addresses.workers.is_empty()
+    }
+
+    /// Jobs may have come in, or can be claimed again.
+    fn rung(self) -> Outbox<Rung> {
+        self.addresses.slot_manager.outbox()
+    }
+
+    fn handlers(self, board: &HoldBoard) -> JobHandlers {
+        let (settings, edges) = (self.settings, self.edges);
+        let guard = GuardDeps {
+            holds: self.store.clone(),
+            board: board.clone(),
+            rules: settings.holds.rules.clone(),
+            observer: Arc::clone(self.observer),
+        };
+        let guarded = |handler| -> Arc<dyn JobHandler> { Arc::new(Guarded::new(handler, guard.clone())) };
+        let download = Arc::new(DownloadOnly::new(
+            Arc::clone(&edges.sources.provider),
+            Arc::clone(&edges.storage),
+            Arc::new(AudioWalker),
+            settings.storage.layout.clone(),
+            Wanted {
+                forms: settings.recordings.forms.clone(),
+                audio: AudioRules { tolerance: settings.audio.duration_tolerance },
+            },
+        ));
+        let full = Full::new(download.clone(), Arc::clone(&edges.storage), edges.transcriber.clone());
+        JobHandlers { download_only: guarded(download), full: guarded(Arc::new(full)) }
+    }
+
+    fn hold_keeper(self, board: HoldBoard) -> Option<HoldKeeperDeps> {
+        let (holds, edges) = (&self.settings.holds, self.edges);
+        self.has_workers().then(|| HoldKeeperDeps {
+            holds: self.store.clone(),
+            board,
+            provider: Arc::clone(&edges.sources.provider),
+            storage: Arc::clone(&edges.storage),
+            transcriber: edges.transcriber.clone(),
+            clock: Arc::clone(self.clock),
+            rules: holds.rules.clone(),
+            refresh: holds.refresh,
+            slot_manager: self.rung(),
+            observer: Arc::clone(self.observer),
+        })
+    }
+
+    /// Where it is switched on, and this process fetches: it has the provider's credentials then.
+    fn reconcile(self) -> Option<ReconcileDeps> {
+        let (reconcile, beat_ttl) = (&self.settings.reconcile, self.settings.queue.beat_ttl);
+        (self.has_workers() && !reconcile.interval.is_zero()).then(|| ReconcileDeps {
+            intake: intake::of(self.settings, self.store, self.edges.sources.clone()),
+            rules: RoundRules { interval: reconcile.interval, look_back: reconcile.look_back, beat_ttl },
+            clock: Arc::clone(self.clock),
+            slot_manager: self.rung(),
+            jobs_came_in: self.addresses.listener.outbox(),
+            observer: Arc::clone(self.observer),
+        })
+    }
+
+    /// What is done after a recording is stored is done where recordings are.
+    fn after(self) -> Option<(FollowUpDeps, RetentionDeps)> {
+        let (settings, edges) = (self.settings, self.edges);
+        let (completion, retention) = (&settings.completion, &settings.retention);
+        let follow_up = || FollowUpDeps {
+            follow_ups: self.store.clone(),
+            announcer: Arc::clone(&edges.announcer),
+            provider: Arc::clone(&edges.sources.provider),
+            storage: Arc::clone(&edges.storage),
+            clock: Arc::clone(self.clock),
+            observer: Arc::clone(self.observer),
+            setting: FleetSetting {
+                announces: completion.url.is_some(),
+                delete_at_provider: retention.delete_at_provider,
+            },
+            persistence: completion.persistence.clone(),
+            timeout: completion.timeout,
+            poll_interval: completion.poll_interval,
+        };
+        let sweep = || RetentionDeps {
+            custody: self.store.clone(),
+            follow_ups: self.store.clone(),
+            clock: Arc::clone(self.clock),
+            days: retention.days,
+            interval: retention.interval,
+            keep_dead: settings.queue.history_keep,
+        };
+        self.has_workers().then(|| (follow_up(), sweep()))
+    }
+
+    fn maintenance(self, disk: &Obstacle) -> MaintenanceDeps {
+        let (queue, storage) = (&self.settings.queue, &self.settings.storage);
+        MaintenanceDeps {
+            upkeep: self.store.clone(),
+            clock: Arc::clone(self.clock),
+            beat_ttl: queue.beat_ttl,
+            reap_interval: queue.reap_interval,
+            promote_interval: queue.promote_interval,
+            history_keep: queue.history_keep,
+            history_interval: queue.history_interval,
+            slot_manager: self.rung(),
+            storage: self.has_workers().then(|| Arc::clone(&self.edges.storage)),
+            storage_obstacle: disk.clone(),
+            sweep_interval: storage.sweep_interval,
+            sweep_age: storage.sweep_age,
+            observer: Arc::clone(self.observer),
+        }
     }
 }
 
@@ -226,87 +285,11 @@ impl GateOpener {
     }
 }
 
-/// What the routes ask.
-struct Routes {
-    store: Arc<Store>,
-    storage: Arc<dyn Storage>,
-    lookup: Option<Arc<dyn BusinessLookup>>,
-    clock: Arc<dyn Clock>,
-    io: Handle,
-    readiness: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-    observer: Arc<dyn Observer>,
-    metrics: MetricsDesk,
-    tracer: Arc<dyn Tracer>,
-}
-
-fn http_spec(settings: &Settings, addresses: &Addresses, routes: Routes, listener: TcpListener) -> ChildSpec {
-    let Routes { store, storage, lookup, clock, io, readiness, observer, metrics, tracer } = routes;
-    let deps = HttpDeps {
-        live: Live::new(store.clone(), io.clone()),
-        jobs: store.clone(),
-        operations: store.clone(),
-        holds: store.clone(),
-        fleet: store.clone(),
-        gate: store.clone(),
-        recordings: store.clone(),
-        transcripts: store.clone(),
-        custody: store.clone(),
-        follow_ups: store,
-        links: Links::new(settings.link_secrets.clone()),
-        completion_rules: settings.completion.rules(),
-        storage,
-        tracer,
-        clock,
-        io,
-        jobs_came_in: addresses.listener.outbox(),
-        readiness,
-        observer,
-        metrics,
-        fresh: FreshAnswers::default(),
-        api: settings.roles.has(Role::Api),
-        webhooks: settings.roles.has(Role::Webhooks),
-        tokens: Tokens::new(settings.http.api_tokens.clone()),
-        limits: Limits::new(settings.http.rate_limit, settings.http.rate_burst),
-        transcribes: settings.transcription.base_url.is_some(),
-        webhook: WebhookConfig {
-            accounts: settings.twilio.accounts.clone(),
-            lookup,
-            public_url: settings.http.public_url.clone(),
-        },
-        telnyx: TelnyxWebhook { public_key: settings.telnyx.public_key, business_id: settings.telnyx.business_id },
-        provider_bases: settings.provider_bases(),
-        sid_form: settings.twilio.sid_form,
-        body_limit: settings.http.body_limit,
-        bulk_limit: settings.http.bulk_limit,
-        time_limit: settings.http.time_limit,
-        workers: settings.http.workers,
-    };
-    let socket = Socket::new(listener);
-    ChildSpec::new("http", ChildRef::default(), move |_, child| HttpActor::new(child, deps.clone(), socket.clone()))
-}
-
 fn metrics(store: &Arc<Store>, lost_lines: LostLines) -> Metrics {
     let store = Arc::clone(store);
     Metrics::new(env!("CARGO_PKG_VERSION"), move || ProcessGauges {
         dropped_log_lines: lost_lines.lines() as u64,
         pool: store.pool_use(),
-    })
-}
-
-/// Everything that `/readyz` may have to say against this process.
-fn readiness(obstacles: [Obstacle; 3], roster: Roster) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {
-    Arc::new(move || {
-        let mut reasons: Vec<String> = obstacles.iter().filter_map(Obstacle::get).collect();
-        let children = roster.children();
-        let (workers, others): (Vec<_>, Vec<_>) =
-            children.iter().partition(|child| child.id.starts_with(WORKER_GROUP));
-        for child in others.iter().filter(|child| child.state != ChildState::Up) {
-            reasons.push(format!("{} is {}", child.id, child.state.as_str()));
-        }
-        if !workers.is_empty() && workers.iter().all(|worker| worker.state != ChildState::Up) {
-            reasons.push("no recording_worker is up".to_owned());
-        }
-        reasons
     })
 }
 
@@ -361,175 +344,5 @@ fn watch_rules(settings: &Settings) -> WatchRules {
         beat_ttl: queue.beat_ttl,
         keep: settings.audit_keep,
         default_max_slots: queue.default_max_slots,
-    }
-}
-
-/// Where it is switched on, and this process fetches: it has the provider's credentials then.
-fn reconcile(
-    settings: &Settings,
-    store: &Store,
-    io: &Handle,
-    addresses: &Addresses,
-    clock: &Arc<dyn Clock>,
-    observer: &Arc<dyn Observer>,
-) -> anyhow::Result<Option<ReconcileDeps>> {
-    let interval = settings.reconcile.interval;
-    if interval.is_zero() || addresses.workers.is_empty() {
-        return Ok(None);
-    }
-    let look_back = settings.reconcile.look_back;
-    Ok(Some(ReconcileDeps {
-        intake: intake(settings, store, io)?,
-        rules: RoundRules { interval, look_back, beat_ttl: settings.queue.beat_ttl },
-        clock: Arc::clone(clock),
-        slot_manager: addresses.slot_manager.outbox(),
-        jobs_came_in: addresses.listener.outbox(),
-        observer: Arc::clone(observer),
-    }))
-}
-
-/// What the provider has against what is known here.
-pub(super) fn intake(settings: &Settings, store: &Store, io: &Handle) -> anyhow::Result<Intake> {
-    let store = Arc::new(store.clone());
-    Ok(Intake {
-        provider: Arc::new(provider(settings, io)?),
-        jobs: store.clone(),
-        book: store,
-        lookup: lookup(settings, io)?,
-        accounts: listed_accounts(settings).collect(),
-    })
-}
-
-/// Each with whose its recordings are, where the configuration says it.
-fn listed_accounts(settings: &Settings) -> impl Iterator<Item = (AccountSid, Option<BusinessId>)> {
-    let of_twilio = settings.twilio.accounts.iter().map(|account| (account.sid.clone(), account.business_id));
-    let telnyx = &settings.telnyx;
-    of_twilio.chain(telnyx.api_key.iter().map(|_| (AccountSid::telnyx(), telnyx.business_id)))
-}
-
-/// Made on the I/O runtime, as the provider's client is.
-fn storage(settings: &StorageSettings, io: &Handle) -> anyhow::Result<Arc<dyn Storage>> {
-    let disk = DiskOptions { fsync: settings.fsync, min_free: settings.min_free };
-    let bucket = BucketOptions {
-        vars: settings.options.clone(),
-        needs_conditions: settings.needs_conditions,
-        checksum: settings.checksum,
-        connect_timeout: settings.connect_timeout,
-        request_timeout: settings.request_timeout,
-        retries: settings.retries,
-    };
-    let _on_io = io.enter();
-    storage::open(&settings.url, disk, &bucket).context("CALLSPOOL_STORAGE_URL")
-}
-
-/// What is done after a recording is stored is done where recordings are.
-fn after(
-    settings: &Settings,
-    store: &Arc<Store>,
-    storage: &Arc<dyn Storage>,
-    provider: Arc<dyn Provider>,
-    clock: &Arc<dyn Clock>,
-    observer: &Arc<dyn Observer>,
-    io: &Handle,
-) -> anyhow::Result<Option<(FollowUpDeps, RetentionDeps)>> {
-    if !settings.roles.has(Role::Worker) {
-        return Ok(None);
-    }
-    let (completion, retention) = (&settings.completion, &settings.retention);
-    let config = CompletionConfig {
-        rules: completion.rules(),
-        secrets: completion.secrets.clone(),
-        timeout: completion.timeout,
-    };
-    let _on_io = io.enter();
-    let follow_up = FollowUpDeps {
-        follow_ups: store.clone(),
-        announcer: Arc::new(CompletionSender::new(config).context("the HTTP client cannot be made")?),
-        provider,
-        storage: Arc::clone(storage),
-        clock: Arc::clone(clock),
-        observer: Arc::clone(observer),
-        setting: FleetSetting {
-            announces: completion.url.is_some(),
-            delete_at_provider: retention.delete_at_provider,
-        },
-        persistence: completion.persistence.clone(),
-        timeout: completion.timeout,
-        poll_interval: completion.poll_interval,
-    };
-    let sweep = RetentionDeps {
-        custody: store.clone(),
-        follow_ups: store.clone(),
-        clock: Arc::clone(clock),
-        days: retention.days,
-        interval: retention.interval,
-        keep_dead: settings.queue.history_keep,
-    };
-    Ok(Some((follow_up, sweep)))
-}
-
-/// Made on the I/O runtime, where its connections will live.
-fn provider(settings: &Settings, io: &Handle) -> anyhow::Result<Providers> {
-    let _on_io = io.enter();
-    let made = "the HTTP client cannot be made";
-    let (twilio, telnyx) = (Twilio::new(twilio(settings)), Telnyx::new(telnyx(settings)));
-    let (twilio, telnyx) = (Arc::new(twilio.context(made)?), Arc::new(telnyx.context(made)?));
-    Ok(Providers::new(settings.provider_bases(), twilio, telnyx))
-}
-
-/// The network is the same for both.
-fn telnyx(settings: &Settings) -> TelnyxConfig {
-    let (telnyx, network) = (&settings.telnyx, &settings.twilio);
-    TelnyxConfig {
-        base: ProviderBase::new(telnyx.api_base.clone()),
-        api_key: telnyx.api_key.clone(),
-        media_base: telnyx.media_base.clone(),
-        connect_timeout: network.connect_timeout,
-        read_timeout: network.read_timeout,
-        max_bytes: network.max_bytes,
-        min_bytes_per_second: network.min_bytes_per_second,
-        throughput_window: network.throughput_window,
-        resumes: network.resumes,
-    }
-}
-
-/// The same holds here.
-pub(super) fn lookup(settings: &Settings, io: &Handle) -> anyhow::Result<Option<Arc<dyn BusinessLookup>>> {
-    let mapping = &settings.mapping;
-    let Some(url) = mapping.lookup_url.clone() else { return Ok(None) };
-    let _on_io = io.enter();
-    let config = LookupConfig { url, token: mapping.lookup_token.clone(), timeout: mapping.lookup_timeout };
-    let lookup = HttpLookup::new(config).context("the HTTP client of mapping.lookup_url cannot be made")?;
-    Ok(Some(Arc::new(lookup)))
-}
-
-/// Nobody, where none is configured.
-fn transcriber(settings: &Settings, io: &Handle) -> anyhow::Result<Option<Arc<dyn Transcriber>>> {
-    let transcription = settings.transcription.clone();
-    let Some(base_url) = transcription.base_url else { return Ok(None) };
-    let _on_io = io.enter();
-    let made = Transcription::new(TranscriptionConfig {
-        base_url,
-        api_key: transcription.api_key,
-        model: transcription.model,
-        language: transcription.language,
-        timeout: transcription.timeout,
-        max_bytes: transcription.max_bytes,
-    });
-    Ok(Some(Arc::new(made.context("the HTTP client of the transcription service cannot be made")?)))
-}
-
-fn twilio(settings: &Settings) -> TwilioConfig {
-    let twilio = &settings.twilio;
-    TwilioConfig {
-        bases: settings.provider_bases(),
-        accounts: twilio.accounts.clone(),
-        sid_form: twilio.sid_form,
-        connect_timeout: twilio.connect_timeout,
-        read_timeout: twilio.read_timeout,
-        max_bytes: twilio.max_bytes,
-        min_bytes_per_second: twilio.min_bytes_per_second,
-        throughput_window: twilio.throughput_window,
-        resumes: twilio.resumes,
     }
 }

@@ -3,16 +3,17 @@
 //! Headers and signatures are those of Standard Webhooks (<https://www.standardwebhooks.com>), so that its libraries
 //! verify them.
 
-use super::{ids::BusinessId, text::clean};
+use super::{
+    ids::BusinessId,
+    text::clean,
+    url_policy::{self, UrlRefused},
+};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use sha2::Sha256;
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Duration,
-};
-use url::{Host, Url};
+use std::time::Duration;
+use url::Url;
 use uuid::Uuid;
 
 /// Of a business's own URL, in bytes.
@@ -140,49 +141,17 @@ impl CompletionRules {
         if self.trusts(&url) {
             return Ok(url);
         }
-        if url.scheme() != "https" {
-            return wrong("must be an https URL of at most 2048 characters");
+        match url_policy::check_public(&url) {
+            Ok(()) => Ok(url),
+            Err(UrlRefused::Scheme) => wrong("must be an https URL of at most 2048 characters"),
+            Err(_) => wrong("must be of a host on the public internet"),
         }
-        let is_public = match url.host() {
-            Some(Host::Ipv4(ip)) => is_public(ip.into()),
-            Some(Host::Ipv6(ip)) => is_public(ip.into()),
-            Some(Host::Domain(name)) => {
-                let name = name.trim_end_matches('.');
-                name != "localhost" && !name.ends_with(".localhost")
-            }
-            None => false,
-        };
-        if is_public { Ok(url) } else { wrong("must be of a host on the public internet") }
     }
 
     /// At the origin of `completion.url`.
     pub fn trusts(&self, url: &Url) -> bool {
         self.trusted.as_ref().is_some_and(|trusted| trusted.origin() == url.origin())
     }
-}
-
-/// Whether an address is of the public internet (IANA, special-purpose address registries).
-pub fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_public_v4(ip),
-        IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or_else(|| is_public_v6(ip), is_public_v4),
-    }
-}
-
-fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    let is_special = ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_documentation();
-    let is_shared = a == 100 && (64..128).contains(&b);
-    let is_protocol = a == 192 && b == 0 && c == 0 || a == 192 && b == 88 && c == 99;
-    let is_benchmark = a == 198 && (18..20).contains(&b);
-    // 0/8, multicast, and all behind it.
-    !(is_special || is_shared || is_protocol || is_benchmark || a == 0 || a >= 224)
-}
-
-/// Of global unicast, `2000::/3`, without what carries an IPv4 address or is for documents.
-fn is_public_v6(ip: Ipv6Addr) -> bool {
-    let [a, b, ..] = ip.segments();
-    a & 0xe000 == 0x2000 && a != 0x2002 && !(a == 0x2001 && (b < 0x200 || b == 0xdb8)) && a != 0x3fff
 }
 
 #[cfg(test)]

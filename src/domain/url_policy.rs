@@ -45,6 +45,14 @@ pub fn check(url: &Url, bases: &ProviderBases) -> Result<Destination, UrlRefused
     if bases.owner(url).is_some() {
         return Ok(Destination::Base);
     }
+    check_public(url).map(|()| Destination::Public)
+}
+
+/// The same where no base is trusted: https, on the public network.
+pub fn check_public(url: &Url) -> Result<(), UrlRefused> {
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(UrlRefused::UserInfo);
+    }
     if url.scheme() != "https" {
         return Err(UrlRefused::Scheme);
     }
@@ -55,7 +63,7 @@ pub fn check(url: &Url, bases: &ProviderBases) -> Result<Destination, UrlRefused
         Some(Host::Ipv4(address)) => is_public(address.into()),
         Some(Host::Ipv6(address)) => is_public(address.into()),
     };
-    if is_public { Ok(Destination::Public) } else { Err(UrlRefused::Address) }
+    if is_public { Ok(()) } else { Err(UrlRefused::Address) }
 }
 
 /// A name without a dot is looked up in the local domain.

@@ -1,14 +1,13 @@
 //! What went wrong, in the words of the log, and whose fault it is.
 
-use super::names::AddressRefused;
+use super::{names::AddressRefused, retry_after::retry_after};
 use crate::domain::{
     failure::{Failure, FailureCode},
     hold::HoldKey,
     ids::AccountSid,
 };
-use chrono::{DateTime, Utc};
-use reqwest::{Response, StatusCode, header};
-use std::{error::Error, time::Duration};
+use reqwest::{Response, StatusCode};
+use std::time::Duration;
 
 /// The longest `Retry-After` that is believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
@@ -32,8 +31,7 @@ impl Asked {
             StatusCode::TOO_MANY_REQUESTS => FailureCode::RateLimited,
             _ => FailureCode::HttpStatus,
         };
-        let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let wait = asked.and_then(|value| retry_after(value, Utc::now()));
+        let wait = retry_after(response.headers(), MAX_RETRY_AFTER);
         let failure = Failure::new(code, format!("the provider answered {}", status.as_u16()))
             .http_status(status.as_u16())
             .retry_after(wait);
@@ -49,8 +47,8 @@ impl Asked {
     /// No answer, or one that ended too early.
     pub(in crate::adapters) fn broke(&self, error: reqwest::Error) -> Failure {
         let error = error.without_url();
-        if is_refused_address(&error) {
-            return Failure::new(FailureCode::UrlRefused, AddressRefused.to_string());
+        if let Some(refused) = AddressRefused::behind(&error) {
+            return Failure::new(FailureCode::UrlRefused, refused.to_string());
         }
         if error.is_timeout() {
             return self.silent();
@@ -83,40 +81,4 @@ pub(in crate::adapters) fn broke_off() -> Failure {
 
 pub(in crate::adapters) fn too_large(max: u64) -> Failure {
     Failure::new(FailureCode::TooLarge, format!("the recording is larger than {max} bytes"))
-}
-
-fn is_refused_address(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if error.is::<AddressRefused>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
-}
-
-/// Seconds or a date (RFC 9110, section 10.2.3).
-fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
-    let value = value.trim();
-    let wait = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (DateTime::parse_from_rfc2822(value).ok()?.to_utc() - now).to_std().unwrap_or_default(),
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_and_bounded() {
-        let now = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc();
-        assert_eq!(retry_after("7", now), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("Thu, 01 Jan 2026 00:00:30 GMT", now), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after("Wed, 31 Dec 2025 00:00:00 GMT", now), Some(Duration::ZERO));
-        assert_eq!(retry_after("999999999", now), Some(MAX_RETRY_AFTER));
-        assert_eq!(retry_after("soon", now), None);
-    }
 }

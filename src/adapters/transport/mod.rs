@@ -4,14 +4,19 @@
 //! |---|---|
 //! | `names` | the addresses that a name may lead to |
 //! | `body` | the bytes of a recording: bounded, not too slow, gone on with behind a cut |
-//! | `failures` | what went wrong, and whose fault it is |
+//! | `failures`, `retry_after` | what went wrong, whose fault it is, and when to come again |
 
 mod body;
 mod failures;
 mod names;
+mod retry_after;
 
 pub(super) use failures::Asked;
 pub use names::{Names, SystemNames};
+pub(super) use {
+    names::{AddressRefused, PublicNames},
+    retry_after::retry_after,
+};
 
 use crate::domain::{
     account::Accounts,
@@ -21,7 +26,6 @@ use crate::domain::{
     recording_url::ProviderBases,
     url_policy::{self, Destination},
 };
-use names::PublicNames;
 use reqwest::{
     Client, ClientBuilder, Method, Response, StatusCode,
     header::{ACCEPT_ENCODING, HeaderMap, LOCATION},
@@ -71,7 +75,7 @@ impl Transport {
     pub(super) fn new(network: Network, names: Arc<dyn Names>) -> Result<Self, reqwest::Error> {
         Ok(Self {
             to_bases: client(&network).build()?,
-            to_public: client(&network).https_only(true).dns_resolver(Arc::new(PublicNames(names))).build()?,
+            to_public: client(&network).https_only(true).dns_resolver(PublicNames::new(names)).build()?,
             patience: network.read_timeout,
             network,
         })

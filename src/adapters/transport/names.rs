@@ -5,6 +5,7 @@ use crate::domain::url_policy;
 use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::{
+    error::Error,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -31,9 +32,30 @@ impl Names for SystemNames {
 /// The name leads to addresses that are not public, and to no other.
 #[derive(Debug, thiserror::Error)]
 #[error("the name leads to an address that is not public")]
-pub(super) struct AddressRefused;
+pub(in crate::adapters) struct AddressRefused;
 
-pub(super) struct PublicNames(pub(super) Arc<dyn Names>);
+impl AddressRefused {
+    /// Whether this is why nothing was connected to.
+    pub(in crate::adapters) fn behind(error: &reqwest::Error) -> Option<&Self> {
+        let mut source = error.source();
+        while let Some(error) = source {
+            if let Some(refused) = error.downcast_ref() {
+                return Some(refused);
+            }
+            source = error.source();
+        }
+        None
+    }
+}
+
+/// Only addresses of the public network.
+pub(in crate::adapters) struct PublicNames(Arc<dyn Names>);
+
+impl PublicNames {
+    pub(in crate::adapters) fn new(names: Arc<dyn Names>) -> Arc<Self> {
+        Arc::new(Self(names))
+    }
+}
 
 impl Resolve for PublicNames {
     fn resolve(&self, name: Name) -> Resolving {

@@ -26,7 +26,10 @@ fn bare_parameters(text: &str) -> String {
         let (head, tail) = rest.split_at(at);
         let name = head.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
         let before = &head[..head.len() - name.len()];
-        let opens = before.strip_suffix('(').filter(|before| before.ends_with(|c| "({[,;:=?>&|!".contains(c)));
+        let opens = before.strip_suffix('(').filter(|before| {
+            let last = before.chars().next_back().or_else(|| bare.chars().next_back());
+            last.is_some_and(|c| "({[,;:=?>&|!".contains(c))
+        });
         match opens {
             Some(before) if !name.is_empty() => {
                 bare.push_str(before);

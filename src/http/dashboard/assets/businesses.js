@@ -68,7 +68,7 @@ export function keeping(it, after) {
     input('forms', { placeholder: 'wav-dual, mp3', value: (it.forms ?? []).join(', ') }),
     input('retention_days', { type: 'number', min: 0, max: 36500 }),
     labelled('delete_at_provider', h('select', { name: 'delete_at_provider', value: String(it.delete_at_provider ?? '') }, CHOICES.map((value) => h('option', { value, key: value }, t(`choice.${value}`))))),
-    input('completion_url', { type: 'url', placeholder: 'https://…' }),
+    input('completion_url', { type: 'url' }),
     save(), h('p', { class: 'quiet' }, t('business.default')));
 }
 
