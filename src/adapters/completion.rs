@@ -138,8 +138,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_inside_is_not_connected_to_by_whatever_name() {
-        let resolved = PublicOnly.resolve("localhost".parse().unwrap()).await;
-        assert!(resolved.is_err_and(|error| error.to_string() == NotPublic.to_string()));
+        let trusts_elsewhere =
+            CompletionRules { trusted: Some("https://localhost:1/".parse().unwrap()), signs: true };
+        assert!(trusts_elsewhere.check("https://localhost:2/").is_err(), "and not by its name at the door");
         assert_eq!(told(&sender(None), Some("https://10.0.0.1/")).await, "url_refused");
         assert_eq!(told(&sender(None), None).await, "nowhere");
     }

@@ -20,6 +20,11 @@ async fn stored(change: impl FnOnce(Setup) -> Setup) -> (Database, Provider, Pro
     (database, provider, process)
 }
 
+/// So that jobs of the type `full` are taken; nobody is there.
+fn with_transcription(setup: Setup) -> Setup {
+    setup.var("CALLSPOOL__TRANSCRIPTION__BASE_URL", "http://127.0.0.1:1")
+}
+
 async fn hold(process: &Process, body: &Value) -> (u16, Value) {
     let answer = ask_json(process, "PATCH /v1/recordings/CA1", "", body).await;
     (answer.status, answer.json())
@@ -33,7 +38,8 @@ async fn delete(process: &Process) -> u16 {
 async fn a_deleted_recording_is_gone_for_good_and_nothing_fetches_it_again() {
     let receiver = Receiver::start();
     let url = receiver.url("/");
-    let (_database, provider, process) = stored(|setup| setup.var("CALLSPOOL__COMPLETION__URL", &url)).await;
+    let (_database, provider, process) =
+        stored(|setup| with_transcription(setup).var("CALLSPOOL__COMPLETION__URL", &url)).await;
     assert!(process.file(42, 1).exists());
     assert_eq!(delete(&process).await, 204);
     process.event("RECORDING_FILE_REMOVED").await;
@@ -91,11 +97,13 @@ async fn a_legal_hold_keeps_a_recording_from_operators() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_that_is_deleted_while_it_is_stored_again_stays_deleted() {
-    let (_database, provider, process) = stored(|setup| setup).await;
-    provider.tell(1, [Answer::Held(recording(1))]);
-    let asked = provider.asked().len();
+    let (database, provider) = (Database::migrated().await, Provider::start());
+    let process = with_transcription(telling(&database, &provider)).run().await;
+    provider.tell(1, [Answer::Held(recording(1)), Answer::Media(recording(1))]);
     enqueue(&process, 1, json!({ "recording_sid": "RE1", "job_type": "full" })).await;
-    provider.asked_times(asked + 1).await;
+    provider.asked_times(1).await;
+    enqueue(&process, 1, json!({ "recording_sid": "RE1" })).await;
+    process.event("WORKER_RELEASE_SLOT").await;
     assert_eq!(delete(&process).await, 204);
     provider.release(1);
     // Its job was told to stop, or its file came too late.

@@ -22,6 +22,7 @@ fn callspool(dir: &Path, provider: &Provider, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callspool"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).current_dir(dir).args(arguments);
     command.env("CALLSPOOL_HTTP_BIND", "127.0.0.1:0").env("TWILIO_API_BASE", provider.base());
+    command.env("CALLSPOOL__STORAGE__LAYOUT", "{business_id}/{call_sid}.{ext}");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     command
 }

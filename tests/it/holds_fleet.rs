@@ -73,7 +73,7 @@ async fn a_suspended_account_waits_without_using_attempts_up_while_others_go_on(
     let other = enqueue(&process, "AC2", 100).await;
     until_done(&process, other).await;
     // After the hold stands, nothing is asked of the account but whether it works again.
-    let asked = |path: &str| provider.asked().iter().filter(|asked| asked.path.starts_with(path)).count();
+    let asked = |path: &str| provider.asked_all().iter().filter(|asked| asked.path.starts_with(path)).count();
     let recordings = asked("/2010-04-01/Accounts/AC1/");
     let probes = asked("/2010-04-01/Accounts/AC1.json");
     eventually("more probes", || async { (asked("/2010-04-01/Accounts/AC1.json") > probes + 3).then_some(()) })

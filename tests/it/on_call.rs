@@ -190,6 +190,8 @@ async fn the_credentials_are_wrong() {
     process.enqueue(42, 1).await;
     scheduled(&process, 1).await;
     follow(process.setup(), "The credentials are wrong", 0).await;
+    // The account's own resource is still refused, so that it does not go on by itself.
+    provider.tell_where("/Accounts/AC1.json", Answer::status(401));
     provider.forget_where("/Accounts/AC1");
     follow(process.setup(), "The credentials are wrong", 1).await;
     arrives(&database, 1).await;

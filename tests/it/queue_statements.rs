@@ -87,8 +87,8 @@ async fn run_everything(behind_pooler: bool) {
     let filter = RecordingFilter { call_sid: new_job(1, 1).call_sid, business_id: None, recording_sid: None };
     assert!(store.recordings(&filter).await.unwrap().is_empty());
     reconcile(&store, &jobs[1]).await;
-    transcripts(&mut claimer).await;
     after(&database, &store).await;
+    transcripts(&mut claimer).await;
     operate(&store, jobs[1].id).await;
     hold(&store).await;
     as_the_release_before(&database).await;

@@ -60,7 +60,7 @@ impl Disk {
         if min_free == 0 {
             return Ok(());
         }
-        let disk = nix::sys::statvfs::statvfs(&*self.folder).map_err(|errno| of_disk(&errno.into()))?;
+        let disk = nix::sys::statvfs::statvfs(&*self.folder).map_err(|errno| of_folder(&errno.into()))?;
         #[allow(clippy::useless_conversion, reason = "the widths differ between systems")]
         let free = u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size()));
         if free >= min_free {
@@ -84,12 +84,9 @@ impl Disk {
         let target = self.path(key)?;
         self.has_room()?;
         let name = key.rsplit('/').next().unwrap_or(key);
-        let begun = target.parent().map_or(Ok(()), make_folder).and_then(|()| {
-            let seen = Version::of(&target)?;
-            let (aside, file) = self.create_aside(name)?;
-            Ok((seen, aside, file))
-        });
-        let (seen, aside, file) = begun.map_err(|error| of_disk(&error))?;
+        let (aside, file) = self.create_aside(name).map_err(|error| of_folder(&error))?;
+        let seen = target.parent().map_or(Ok(()), make_folder).and_then(|()| Version::of(&target));
+        let seen = seen.map_err(|error| of_disk(&error))?;
         let writing = Writing { file: Arc::new(file), written: 0, gathered: BytesMut::with_capacity(PART) };
         Ok(DiskUpload { disk: self.clone(), aside, target, seen, writing })
     }
@@ -107,7 +104,7 @@ impl Disk {
             File::open(&named.0)?.read_to_end(&mut read)?;
             fs::remove_file(&named.0)
         };
-        probe().map_err(|error| of_disk(&error))
+        probe().map_err(|error| of_folder(&error))
     }
 
     fn sweep_now(&self, age: Duration, limit: usize) -> io::Result<usize> {
@@ -132,6 +129,11 @@ impl Disk {
         }
         Ok(removed)
     }
+}
+
+/// Of the storage's own folder, which every file needs.
+fn of_folder(error: &io::Error) -> Failure {
+    blamed(error.kind().to_string())
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {

@@ -207,7 +207,7 @@ fn answer(desk: &Desk, request: &HttpRequest) -> HttpResponse {
         "call_control_id": "v3:canary",
         "channels": channels,
         "download_urls": urls,
-        "duration_millis": 5_500,
+        "duration_millis": 2_500,
         "recording_started_at": "2026-01-23T18:10:02.574Z",
         "status": status,
     }}))
@@ -228,7 +228,7 @@ fn list(desk: &Desk, query: &str) -> HttpResponse {
                 // One that nobody can name.
                 "call_session_id": if *number == 0 { Value::Null } else { session_id(*number).into() },
                 "channels": "dual",
-                "duration_millis": 5_500,
+                "duration_millis": 2_500,
                 "recording_started_at": "2026-01-23T18:10:02.574Z",
                 "status": "completed",
                 "download_urls": {},
