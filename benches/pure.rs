@@ -58,10 +58,10 @@ fn audio(c: &mut Criterion) {
     let mut group = c.benchmark_group("a megabyte");
     group.throughput(Throughput::Bytes(MEGABYTE as u64));
     group.bench_function("of MP3 is walked", |b| {
-        b.iter(|| AudioWalker.walk(AudioKind::Mp3, black_box(&mp3)).expect("frames"))
+        b.iter(|| AudioWalker.walk(AudioKind::Mp3, black_box(&mp3)).expect("frames"));
     });
     group.bench_function("of WAV is walked", |b| {
-        b.iter(|| AudioWalker.walk(AudioKind::Wav, black_box(&wav)).expect("samples"))
+        b.iter(|| AudioWalker.walk(AudioKind::Wav, black_box(&wav)).expect("samples"));
     });
     group.bench_function("is hashed", |b| b.iter(|| Sha256::digest(black_box(&mp3))));
     group.finish();

@@ -240,8 +240,9 @@ struct Answer {
     segments: Option<Vec<Segment>>,
 }
 
-fn plain(segment: Segment) -> Segment {
-    Segment { text: without_controls(segment.text.trim()), ..segment }
+fn plain(mut segment: Segment) -> Segment {
+    segment.text = without_controls(segment.text.trim());
+    segment
 }
 
 /// Line breaks stay. (PostgreSQL takes no NUL, and a terminal should take no other.)

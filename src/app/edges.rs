@@ -110,8 +110,8 @@ fn telnyx(settings: &Settings) -> TelnyxConfig {
 
 fn lookup(settings: &Settings) -> anyhow::Result<Option<Arc<dyn BusinessLookup>>> {
     let mapping = &settings.mapping;
-    let Some(url) = mapping.lookup_url.clone() else { return Ok(None) };
-    let config = LookupConfig { url, token: mapping.lookup_token.clone(), timeout: mapping.lookup_timeout };
+    let Some(url) = mapping.lookup.clone() else { return Ok(None) };
+    let config = LookupConfig { url, token: mapping.token.clone(), timeout: mapping.timeout };
     let lookup = HttpLookup::new(config).context("the HTTP client of mapping.lookup_url cannot be made")?;
     Ok(Some(Arc::new(lookup)))
 }

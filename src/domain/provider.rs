@@ -52,16 +52,12 @@ impl ProviderBases {
     /// Checks a URL at the door and puts it right. A path without a host is Twilio's, whose callbacks may carry one.
     pub fn place(&self, text: &str, form: SidForm) -> Result<Place, RecordingUrlError> {
         let url = self.recording_url(text)?;
-        match self.telnyx().filter(|telnyx| telnyx.owns(&url)) {
-            Some(telnyx) => {
-                let recording_sid = Some(telnyx_recording(telnyx, &url)?);
-                Ok(Place { provider: ProviderName::Telnyx, url, recording_sid })
-            }
-            None => {
-                let recording_sid = recording_url::sids(&url, form).1;
-                Ok(Place { provider: ProviderName::Twilio, url, recording_sid })
-            }
+        if let Some(telnyx) = self.telnyx().filter(|telnyx| telnyx.owns(&url)) {
+            let recording_sid = Some(telnyx_recording(telnyx, &url)?);
+            return Ok(Place { provider: ProviderName::Telnyx, url, recording_sid });
         }
+        let recording_sid = recording_url::sids(&url, form).1;
+        Ok(Place { provider: ProviderName::Twilio, url, recording_sid })
     }
 }
 

@@ -435,9 +435,9 @@ impl Checked {
 
     fn mapping(&self) -> MappingSettings {
         MappingSettings {
-            lookup_url: self.text("mapping.lookup_url").and_then(|url| url.parse().ok()),
-            lookup_token: self.secret("mapping.lookup_token"),
-            lookup_timeout: self.duration("mapping.lookup_timeout"),
+            lookup: self.text("mapping.lookup_url").and_then(|url| url.parse().ok()),
+            token: self.secret("mapping.lookup_token"),
+            timeout: self.duration("mapping.lookup_timeout"),
         }
     }
 

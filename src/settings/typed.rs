@@ -261,9 +261,10 @@ pub struct TelnyxSettings {
 /// Whose a call is, where nothing else says it.
 #[derive(Debug, Clone)]
 pub struct MappingSettings {
-    pub lookup_url: Option<Url>,
-    pub lookup_token: Option<SecretString>,
-    pub lookup_timeout: Duration,
+    /// Whom to ask.
+    pub lookup: Option<Url>,
+    pub token: Option<SecretString>,
+    pub timeout: Duration,
 }
 
 #[derive(Debug, Clone)]

@@ -141,7 +141,7 @@ mod tests {
 
     /// MPEG-1 layer III, 32 kbit/s, 44.1 kHz, one channel: 104 bytes, 26.122 ms.
     fn frames_of(count: usize) -> Vec<u8> {
-        let mut frame = vec![0; 104];
+        let mut frame = [0; 104];
         frame[..4].copy_from_slice(&[0xFF, 0xFB, 0x10, 0xC4]);
         frame.repeat(count)
     }

@@ -49,7 +49,6 @@ fn joined(text: &str) -> String {
             }
             (Some(_), '\\') => joined.extend(rest.next().map(|(_, escaped)| escaped)),
             (Some(quote), c) if c == quote => drop(open.pop()),
-            (Some(_), _) => {}
             (None, '\'' | '"' | '`') => open.push(c),
             (None, '}' | ')' | ']') => {
                 open.pop();
@@ -68,7 +67,7 @@ fn joined(text: &str) -> String {
                     *began = joined.len();
                 }
             }
-            (None, _) => {}
+            _ => {}
         }
     }
     joined
