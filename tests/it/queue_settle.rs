@@ -11,6 +11,7 @@ use callspool::domain::{
     failure::{Failure, FailureCode},
     job::{Achieved, Disposition, JobState, JobType, NewJob, Transcript},
     lease::{Holder, WorkerLife},
+    media::Forms,
     operate::Operator,
     ports::{Dispatch, JobBook, Operations, Upkeep},
 };
@@ -243,7 +244,7 @@ async fn a_full_job_stores_first_and_goes_on_with_attempts_counted_anew() {
     let database = Database::migrated().await;
     let mut claimer = Claimer::new(&database).await;
     let full = NewJob { job_type: JobType::Full, ..new_job(1, 1) };
-    let id = claimer.store.enqueue(&[full.clone()]).await.unwrap()[0].id;
+    let id = claimer.store.enqueue(std::slice::from_ref(&full)).await.unwrap()[0].id;
     let first = claimer.claim(1).await.remove(0);
     claimer.settle(&first, retry(Duration::ZERO)).await;
     claimer.store.promote(1).await.unwrap();
@@ -287,7 +288,7 @@ async fn what_the_provider_said_of_a_recording_outlives_a_cancelled_and_a_dead_j
         .await;
     let job = claimer.claim(1).await.remove(0);
     assert_eq!(job.details, details);
-    assert_eq!(job.forms.as_ref().map(|forms| forms.names()), Some(vec!["wav-dual", "mp3"]));
+    assert_eq!(job.forms.as_ref().map(Forms::names), Some(vec!["wav-dual", "mp3"]));
     claimer.settle(&job, dead()).await;
     claimer.store.retry(&[id], &Operator::new("dana")).await.unwrap();
     assert_eq!(claimer.claim(1).await[0].details, details);

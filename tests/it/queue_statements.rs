@@ -192,8 +192,8 @@ async fn after(database: &Database, store: &Store) {
     assert_eq!(store.hold_recording(&stored[0], false, &operator).await.unwrap(), Kept::Changed);
     assert_eq!(store.delete_recording(&stored[0], &operator).await.unwrap(), Kept::Changed);
     assert_eq!(store.delete_recording(&stored[0], &operator).await.unwrap(), Kept::Gone);
-    assert!(store.note_play(&stored[0], &operator, "played", Duration::from_secs(60)).await.unwrap());
-    assert!(!store.note_play(&stored[0], &operator, "played", Duration::from_secs(60)).await.unwrap());
+    assert!(store.note_play(&stored[0], &operator, "played", Duration::from_mins(1)).await.unwrap());
+    assert!(!store.note_play(&stored[0], &operator, "played", Duration::from_mins(1)).await.unwrap());
     store.note_link(&stored[0], &operator, "a link for 1h").await.unwrap();
     let of_one = AuditFilter { limit: 10, business_id: Some(business(1)), ..AuditFilter::default() };
     let actions: Vec<String> = store.audit(&of_one).await.unwrap().into_iter().map(|entry| entry.action).collect();

@@ -241,7 +241,7 @@ async fn a_recording_that_is_too_large_is_not_sent() {
 async fn odd_words_are_stored_all_the_same() {
     let (database, _provider, transcriber, process) = process().await;
     transcriber.tell(1, [Words::Junk(r#"{"text": "a\u0000b\u001b[31m ünï", "segments": null, "language": ""}"#)]);
-    let long: String = (0..300_000).map(|n| format!("w{n}-x{n} ")).collect();
+    let long = (0..300_000).map(|n| format!("w{n}-x{n}")).collect::<Vec<_>>().join(" ");
     let body: &'static str = Box::leak(json!({ "text": long }).to_string().into_boxed_str());
     transcriber.tell(2, [Words::Junk(body)]);
     for number in [1, 2] {

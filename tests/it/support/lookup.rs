@@ -14,11 +14,13 @@ pub struct Lookup {
     desk: Arc<Desk>,
 }
 
+type Instead = (u16, Vec<(&'static str, String)>, String);
+
 #[derive(Default)]
 struct Desk {
     known: Mutex<HashMap<String, i64>>,
     /// Instead of what is known: a status, headers and a body.
-    instead: Mutex<Option<(u16, Vec<(&'static str, String)>, String)>>,
+    instead: Mutex<Option<Instead>>,
     asked: Mutex<Vec<Question>>,
 }
 

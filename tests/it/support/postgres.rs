@@ -124,8 +124,8 @@ pub fn retry_policy() -> RetryPolicy {
         factor: 2.0,
         jitter: 0.0,
         not_ready_base: Duration::from_secs(1),
-        not_ready_max: Duration::from_secs(60),
-        not_ready_for: Duration::from_secs(3600),
+        not_ready_max: Duration::from_mins(1),
+        not_ready_for: Duration::from_hours(1),
         max_attempts: 3,
     }
 }

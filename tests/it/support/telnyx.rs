@@ -188,9 +188,9 @@ fn answer(desk: &Desk, request: &HttpRequest) -> HttpResponse {
     let (status, channels, urls) = match says.unwrap_or(Says::Completed("single", &["mp3"])) {
         Says::Status(status, headers) => {
             let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap());
-            headers.into_iter().for_each(|header| {
+            for header in headers {
                 answer.insert_header(header);
-            });
+            }
             return answer.json(json!({ "errors": [] }));
         }
         Says::Is(status) => (status, "single", json!({})),
@@ -257,9 +257,9 @@ fn media_answer(desk: &Desk, request: &HttpRequest) -> HttpResponse {
         Gives::Media(bytes) => HttpResponse::Ok().content_type("Audio/MPEG; x=1").body(bytes),
         Gives::Status(status, headers) => {
             let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap());
-            headers.into_iter().for_each(|header| {
+            for header in headers {
                 answer.insert_header(header);
-            });
+            }
             answer.finish()
         }
     }

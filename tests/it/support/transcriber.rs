@@ -169,8 +169,11 @@ fn spoken(text: &str, verbose: bool) -> HttpResponse {
     }
     let segments: Vec<Value> = text
         .split_inclusive('.')
-        .enumerate()
-        .map(|(at, text)| json!({ "id": at, "start": at as f64 * 1.5, "end": at as f64 * 1.5 + 1.5, "text": text, "tokens": [1, 2] }))
+        .zip(0_u32..)
+        .map(|(text, at)| {
+            let start = f64::from(at) * 1.5;
+            json!({ "id": at, "start": start, "end": start + 1.5, "text": text, "tokens": [1, 2] })
+        })
         .collect();
     HttpResponse::Ok().json(
         json!({ "task": "transcribe", "language": "english", "duration": 3.0, "text": text, "segments": segments }),
