@@ -131,6 +131,8 @@ async fn a_recording_elsewhere_is_refused() {
         format!("{}@evil.example/x", provider.base()),
         "//evil.example/x".to_owned(),
         "\\\\evil.example\\x".to_owned(),
+        "/2010-04-01/Accounts/AC2/Recordings/RE1".to_owned(),
+        format!("{}/2010-04-01/Accounts/AC%31/Recordings/RE1", provider.base()),
         "file:///etc/passwd".to_owned(),
         "gopher://127.0.0.1/x".to_owned(),
         String::new(),

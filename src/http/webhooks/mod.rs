@@ -26,9 +26,10 @@ use crate::domain::{
     account::Account,
     enqueue_request::{EnqueueRequest, FieldFault},
     failure::{Failure, FailureCode},
-    ids::{BusinessId, RecordingSid},
+    ids::{BusinessId, RecordingSid, SidForm},
     job::NewJob,
     mapping::{CallFacts, Unmapped, Whose, whose},
+    recording_url::sids,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use callback::{Fields, Standing, idempotency_token};
@@ -114,6 +115,9 @@ async fn wanted(
 ) -> Result<NewJob, Refused> {
     let request_of = fields.wanted(deps.sid_form);
     let mut faults = faults_but_its_business(deps, request_of.clone());
+    if is_anothers(deps, &request_of.recording_url, account) {
+        faults.push(FieldFault::new("recording_url", "recording_url must be of the account that AccountSid names"));
+    }
     let named = form_urlencoded::parse(request.query_string().as_bytes()).find(|(name, _)| name == "business_id");
     let named = named.map(|(_, value)| value.into_owned());
     let business = match whose(named.as_deref(), account.business_id, deps.webhook.lookup.is_some()) {
@@ -126,7 +130,7 @@ async fn wanted(
             None
         }
     };
-    let Some(business) = business else { return Err(Refused::For(faults)) };
+    let Some(business) = business.filter(|_| faults.is_empty()) else { return Err(Refused::For(faults)) };
     let asked = EnqueueRequest { business_id: business.get(), ..request_of };
     let job = asked.check(&deps.provider_bases, deps.sid_form).map_err(Refused::For)?;
     Ok(NewJob { details: fields.details(job.details), ..job })
@@ -137,6 +141,13 @@ fn faults_but_its_business(deps: &HttpDeps, request: EnqueueRequest) -> Vec<Fiel
     let mut faults = request.check(&deps.provider_bases, deps.sid_form).err().unwrap_or_default();
     faults.retain(|fault| fault.field != "business_id");
     faults
+}
+
+/// A token proves its own account: who has it is not given what another one has recorded, with that one's credentials.
+/// A URL that is wrong has its fault already.
+fn is_anothers(deps: &HttpDeps, recording_url: &str, account: &Account) -> bool {
+    let url = deps.provider_bases.recording_url(recording_url);
+    url.is_ok_and(|url| sids(&url, SidForm::Short).0.as_ref() != Some(&account.sid))
 }
 
 async fn look_up(
