@@ -113,7 +113,8 @@ impl Limits {
 
 /// Paths whose callers are not counted: probes, a provider that would only come again, and the dashboard's own files,
 /// which ask nobody.
-const FREE: [&str; 5] = ["/", "/healthz", "/readyz", "/metrics", "/webhooks/twilio/recording"];
+const FREE: [&str; 6] =
+    ["/", "/healthz", "/readyz", "/metrics", "/webhooks/twilio/recording", "/webhooks/telnyx/recording"];
 const FREE_FOLDER: &str = "/assets/";
 
 fn is_free(path: &str) -> bool {
