@@ -155,5 +155,14 @@ async fn a_deleted_recording_is_deleted_however_often() {
     let asked = provider.asked_all();
     assert!(asked.iter().all(|asked| asked.method == "DELETE" && asked.path == resource), "{asked:?}");
     assert_eq!(asked[0].authorization.as_deref(), Some(Provider::basic_auth().as_str()));
-    assert_eq!(twilio.delete("https://evil.example/x").await.unwrap_err().code, FailureCode::UrlRefused);
+    let count = provider.asked_all().len();
+    for other in [
+        "https://evil.example/x",
+        "/2010-04-01/Accounts/AC1/Messages/MM1/Media/ME1",
+        "/2010-04-01/Accounts/AC1/Recordings",
+        "/2010-04-01/Accounts/AC1/Recordings/RE1/Transcriptions/TR1",
+    ] {
+        assert_eq!(twilio.delete(other).await.unwrap_err().code, FailureCode::UrlRefused, "{other}");
+    }
+    assert_eq!(provider.asked_all().len(), count);
 }

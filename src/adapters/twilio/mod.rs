@@ -134,6 +134,17 @@ impl Provider for Twilio {
 
     async fn delete(&self, recording_url: &str) -> Result<(), Failure> {
         let Place { mut url, account } = self.place(recording_url)?;
+        // The account's credentials delete whatever they are asked to: it is to be a recording.
+        let is_recording = match sids(&url, self.config.sid_form) {
+            (Some(_), Some(recording)) => url.path().ends_with(&format!("/Recordings/{recording}")),
+            _ => false,
+        };
+        if !is_recording {
+            return Err(Failure::new(
+                FailureCode::UrlRefused,
+                "nothing but a recording is deleted at the provider",
+            ));
+        }
         url.set_path(&format!("{}.json", url.path()));
         let answer = self.transport.once(Method::DELETE, &url, account.as_ref()).await?;
         match answer.response.status() {
