@@ -150,7 +150,7 @@ impl Transport {
         if let Some(credentials) = self.network.accounts.credentials(account).filter(|_| is_home) {
             request = request.basic_auth(credentials.user, Some(credentials.password.expose_secret()));
         }
-        let account = account.or_else(|| self.network.accounts.main().map(|account| &account.sid));
+        // What is said of a URL that names no account is no word against the main one: everybody's jobs would wait for it.
         let asked = Asked { account: account.filter(|_| is_home).cloned(), host: HoldKey::host_of(url) };
         match request.send().await {
             Ok(response) => Ok(Answer { response, asked }),
