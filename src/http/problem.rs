@@ -5,7 +5,7 @@ use crate::domain::{
     access::Scope,
     duration::words,
     enqueue_request::FieldFault,
-    ids::{BusinessId, CallSid},
+    ids::{BusinessId, CallSid, RecordingSid},
     job::JobView,
     ports::StoreError,
     recording::RecordingView,
@@ -168,6 +168,14 @@ impl Problem {
         let detail = format!("call {call_sid} is known for more than one business: say which by ?business_id=");
         let title = "The question has more than one answer";
         Self::new(StatusCode::CONFLICT, "ambiguous", title, detail).with("businesses", ids)
+    }
+
+    /// Nor which one of a call's is to be changed: a `DELETE` that is sent again would take the next one.
+    pub fn several(call_sid: &CallSid, recordings: &[RecordingSid]) -> Self {
+        let sids: Vec<String> = recordings.iter().map(ToString::to_string).collect();
+        let detail = format!("call {call_sid} has more than one recording: say which by ?recording_sid=");
+        let title = "The question has more than one answer";
+        Self::new(StatusCode::CONFLICT, "ambiguous", title, detail).with("recordings", sids)
     }
 
     /// What became of a recording that will not come.

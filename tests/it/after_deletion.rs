@@ -74,6 +74,20 @@ async fn a_deleted_recording_is_gone_for_good_and_nothing_fetches_it_again() {
     })
     .await;
     assert_eq!(played.bytes, recording(2));
+    // Of several the one that is meant has to be named.
+    enqueue(&process, 3, json!({ "recording_sid": "RE3" })).await;
+    eventually("the third", async || {
+        (get(&process, "/v1/recordings/CA1?recording_sid=RE3").await.status == 200).then_some(())
+    })
+    .await;
+    let refused = ask(&process, Method::DELETE, "/v1/recordings/CA1", &[]).await;
+    assert_eq!(refused.problem(), (409, "ambiguous".to_owned()));
+    assert_eq!(hold(&process, &json!({"legal_hold": true})).await.0, 409);
+    for status in [204, 410] {
+        let named = ask(&process, Method::DELETE, "/v1/recordings/CA1?recording_sid=RE3", &[]).await;
+        assert_eq!(named.status, status);
+    }
+    assert_eq!(media(&process, &[]).await.bytes, recording(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

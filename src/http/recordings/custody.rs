@@ -5,6 +5,7 @@ use crate::{
     domain::{
         access::Scope,
         audit::Kept,
+        ids::RecordingSid,
         json_fields::JsonFields,
         operate::Operator,
         recording::{Lookup, RecordingView},
@@ -39,8 +40,8 @@ pub async fn hold(
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }
-    let (mut recording, others) = match deps.look_up(&filter).await? {
-        Lookup::Stored { recording, others } => (recording, others),
+    let mut recording = match deps.look_up(&filter).await? {
+        Lookup::Stored { recording, others } => the_only(recording, others)?,
         other => return deps.not_stored(&filter, other).await,
     };
     let (custody, this_one, operator) = (Arc::clone(&deps.custody), recording.clone(), Operator::new(&caller.name));
@@ -48,7 +49,7 @@ pub async fn hold(
     match kept {
         Kept::Changed | Kept::Same => {
             recording.legal_hold = hold;
-            Ok(HttpResponse::Ok().json(deps.shown(recording, others).await?))
+            Ok(HttpResponse::Ok().json(deps.shown(recording, Vec::new()).await?))
         }
         other => Err(refusal(other, &recording)),
     }
@@ -63,7 +64,7 @@ pub async fn delete(
     let caller = deps.authorize(&request, Scope::Operate)?;
     let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
     let recording = match deps.look_up(&filter).await? {
-        Lookup::Stored { recording, .. } => recording,
+        Lookup::Stored { recording, others } => the_only(recording, others)?,
         other => return deps.not_stored(&filter, other).await,
     };
     let (custody, gone, operator) = (Arc::clone(&deps.custody), recording.clone(), Operator::new(&caller.name));
@@ -84,6 +85,15 @@ pub async fn delete(
         Kept::Changed | Kept::Same => Ok(HttpResponse::NoContent().finish()),
         other => Err(refusal(other, &recording)),
     }
+}
+
+/// Of a call with several recordings the one that is meant has to be named.
+fn the_only(recording: Box<RecordingView>, others: Vec<RecordingSid>) -> Result<Box<RecordingView>, Problem> {
+    if others.is_empty() {
+        return Ok(recording);
+    }
+    let all: Vec<RecordingSid> = recording.recording_sid.iter().cloned().chain(others).collect();
+    Err(Problem::several(&recording.call_sid, &all))
 }
 
 fn refusal(kept: Kept, recording: &RecordingView) -> Problem {
