@@ -26,10 +26,10 @@ pub struct ListArgs {
     /// Only what concerns this call
     #[arg(long, value_name = "SID")]
     call_sid: Option<String>,
-    /// Only what this one did: a token's name, link, retention, or \"cli USER@HOST\"
+    /// Only what this one did: a token's name, link, retention, or "cli USER@HOST"
     #[arg(long, value_name = "NAME")]
     operator: Option<String>,
-    /// Only this: play, link, delete, hold, release, cancel, retry, pause, resume, or a setting that was changed
+    /// Only this: play, link, delete, hold, release, lift_hold, cancel, retry, pause, resume, or a changed setting
     #[arg(long, value_name = "NAME")]
     action: Option<String>,
     /// Only what was done before this entry
