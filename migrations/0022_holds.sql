@@ -206,7 +206,9 @@ begin
             select h.hold_key, least(2 * h.wait_ms, p_max_ms[array_position(p_kind, h.kind)]) as wait
               from hold h
              where h.probe_at <= now() and (h.until is null or h.until > now()) and h.kind = any (p_kind)
-             order by h.hold_key for update skip locked
+             -- The ones that wait longest first, and few at a time: accounts that are none may be enqueued by the thousand,
+             -- and each probe is a refusal that the provider counts.
+             order by h.probe_at limit 4 for update skip locked
         )
         update hold h
            set probes = h.probes + 1, wait_ms = due.wait, probe_at = clock_timestamp() + due.wait * interval '1 ms'

@@ -51,7 +51,7 @@ create table follow_up (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
 create index follow_up_due on follow_up (due_at) where died_at is null;
-create index follow_up_business on follow_up (business_id, follow_up_id) where died_at is null;
+create index follow_up_business on follow_up (business_id, due_at) where died_at is null;
 create index follow_up_died on follow_up (died_at) where died_at is not null;
 
 -- Writes what follows from ended attempts. The arrays are those of settle_attempts; p_outcome: what became of each, null
@@ -371,15 +371,25 @@ returns table (
     tries integer, age_ms bigint, completion_url text
 )
 language sql set search_path from current set jit = off as $$
-    with due as (
-        select f.follow_up_id, f.business_id, f.due_at from follow_up f
-         where f.died_at is null and f.due_at <= now()
-         order by f.due_at limit 20 * p_limit for update skip locked
+    -- Business by business along the index, so that a long row of one hides nobody else's.
+    with recursive here as (
+        (select f.business_id from follow_up f where f.died_at is null order by f.business_id limit 1)
+        union all
+        select (select f.business_id from follow_up f
+                 where f.died_at is null and f.business_id > h.business_id order by f.business_id limit 1)
+          from here h where h.business_id is not null
+    ), due as (
+        select d.follow_up_id, d.due_at from here h
+         cross join lateral (
+             select f.follow_up_id, f.due_at from follow_up f
+              where f.died_at is null and f.business_id = h.business_id and f.due_at <= now()
+              order by f.due_at limit p_each) d
+         where h.business_id is not null
+         order by d.due_at, d.follow_up_id limit 2 * p_limit
     ), chosen as (
-        select follow_up_id from (
-            select follow_up_id, due_at, row_number() over (partition by business_id order by due_at, follow_up_id) as nr
-              from due) numbered
-         where nr <= p_each order by due_at, follow_up_id limit p_limit
+        select f.follow_up_id from follow_up f
+         where f.follow_up_id = any (array(select follow_up_id from due)) and f.died_at is null and f.due_at <= now()
+         order by f.due_at, f.follow_up_id limit p_limit for update skip locked
     )
     update follow_up f set due_at = now() + p_lease_ms * interval '1 ms', tries = f.tries + 1
       from chosen c

@@ -17,6 +17,7 @@ use crate::domain::{
     ports::{Clock, EndedHold, Holds, Provider, Storage, StoreResult, Transcriber},
 };
 use actix::{Actor, ActorContext, Context};
+use chrono::SecondsFormat;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -151,7 +152,8 @@ async fn probe(deps: &HoldKeeperDeps, hold: &Hold) -> bool {
     let tried = tokio::time::timeout(PROBE_LIMIT, tried).await.unwrap_or_else(too_long);
     deps.observer.observe(Observation::HoldProbed { is_over: tried.is_ok() });
     if let Err(failure) = tried {
-        tracing::info!(key = %hold.key, %failure, probe_at = ?hold.probe_at, "what jobs wait for is not over");
+        let probe_at = hold.probe_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
+        tracing::info!(key = %hold.key, %failure, probe_at, "what jobs wait for is not over");
         return false;
     }
     match answered(deps.holds.end(hold)).await {

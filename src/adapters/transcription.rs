@@ -35,8 +35,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest `Retry-After` that is believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
-/// What the service is called as an account.
-const ACCOUNT: &str = "transcription";
+const ACCOUNT: &str = HoldKey::TRANSCRIPTION;
 
 #[derive(Debug, Clone)]
 pub struct TranscriptionConfig {

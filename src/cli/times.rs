@@ -28,9 +28,12 @@ pub fn until(at: DateTime<Utc>) -> String {
     if left > TimeDelta::zero() { format!("in {}", short(left)) } else { "due".to_owned() }
 }
 
-/// A time itself, to be looked for in logs, and how long ago it was.
+/// A time itself, to be looked for in logs, and how long ago it was, or how long it is until then.
 pub fn at(at: DateTime<Utc>) -> String {
-    format!("{} ({} ago)", at.to_rfc3339_opts(SecondsFormat::Millis, true), span(ago(at)))
+    let left = at - Utc::now();
+    let away =
+        if left > TimeDelta::zero() { format!("in {}", span(left)) } else { format!("{} ago", span(ago(at))) };
+    format!("{} ({away})", at.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 /// Since a process's last beat. The row of one that was killed stays for an hour.

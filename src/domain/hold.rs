@@ -66,6 +66,9 @@ pub struct HoldKey {
 }
 
 impl HoldKey {
+    /// What the transcription service is called as an account.
+    pub const TRANSCRIPTION: &'static str = "transcription";
+
     /// `account`: as its provider names it, an account SID for one.
     pub fn account(account: &str) -> Self {
         Self { kind: HoldKind::Account, subject: clean(account) }

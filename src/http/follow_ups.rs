@@ -5,7 +5,7 @@ use super::{
     params::{self, Query},
     problem::Problem,
 };
-use crate::domain::{access::Scope, enqueue_request::FieldFault, follow_up::FollowUpView};
+use crate::domain::{access::Scope, enqueue_request::FieldFault, follow_up::FollowUpView, operate::Operator};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use std::sync::Arc;
@@ -42,7 +42,8 @@ pub async fn retry(
     let wrong = |_| Problem::invalid(vec![FieldFault::new("id", "id must be a whole number")]);
     let id = id.parse::<i64>().map_err(wrong)?;
     let port = Arc::clone(&deps.follow_ups);
-    if deps.change_on_io(async move { port.revive(id).await }).await? {
+    let operator = Operator::new(&caller.name);
+    if deps.change_on_io(async move { port.revive(id, &operator).await }).await? {
         tracing::info!(operator = caller.name, follow_up = id, "a follow-up is tried again");
         Ok(HttpResponse::NoContent().finish())
     } else {

@@ -78,8 +78,12 @@ impl FollowUps for Store {
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
-    async fn revive(&self, id: i64) -> StoreResult<bool> {
-        let revived = sqlx::query(self.sql().revive_follow_up.clone()).bind(id).execute(self.pool()).await;
+    async fn revive(&self, id: i64, operator: &Operator) -> StoreResult<bool> {
+        let revived = sqlx::query(self.sql().revive_follow_up.clone())
+            .bind(id)
+            .bind(operator.as_str())
+            .execute(self.pool())
+            .await;
         revived.map(|done| done.rows_affected() > 0).map_err(|error| clean_error(&error))
     }
 

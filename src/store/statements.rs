@@ -137,8 +137,13 @@ statements! {
                     from {s}.follow_up
                    where follow_up_id < $1 and ($2::boolean is null or (died_at is not null) = $2)
                    order by follow_up_id desc limit $3";
-    revive_follow_up = "update {s}.follow_up set died_at = null, due_at = now(), made_at = now(), tries = 0
-                         where follow_up_id = $1 and died_at is not null";
+    revive_follow_up = "with revived as (
+                            update {s}.follow_up set died_at = null, due_at = now(), made_at = now(), tries = 0
+                             where follow_up_id = $1 and died_at is not null
+                            returning business_id, call_sid, recording_sid, kind
+                        )
+                        insert into {s}.operator_action (operator, action, business_id, call_sid, recording_sid, detail)
+                        select $2, 'retry_follow_up', business_id, call_sid, recording_sid, kind from revived";
     forget_follow_ups = "delete from {s}.follow_up
                           where follow_up_id = any (array(select follow_up_id from {s}.follow_up
                                                            where died_at < now() - $1 * interval '1 ms'

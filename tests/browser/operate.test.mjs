@@ -117,10 +117,10 @@ test('slots and weight are changed in the list, and the jobs that waited begin',
 test('a value that is not allowed is refused before it is sent, and one that the server refuses says why', () =>
   on('#/businesses/16', async (page) => {
     await page.getByLabel('Slots', { exact: true }).fill('99999');
-    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('button', { name: 'Save' }).first().click();
     assert.ok(await page.getByLabel('Slots', { exact: true }).evaluate((field) => field.validity.rangeOverflow));
     await page.getByLabel('Slots', { exact: true }).evaluate((field) => field.removeAttribute('max'));
-    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('button', { name: 'Save' }).first().click();
     await page.locator('.toast.bad', { hasText: 'max_slots' }).waitFor();
     assert.notEqual((await fleet.api('GET', '/v1/businesses/16')).max_slots, 99999);
   }, { expected: [/status of 422/] }));

@@ -172,7 +172,7 @@ async fn after(database: &Database, store: &Store) {
     assert!(!FollowUps::end(store, &FollowUp { tries: 7, ..taken[0].clone() }, &TryEnd::Done).await.unwrap());
     assert!(FollowUps::end(store, &taken[0], &TryEnd::Dead { error: "e".to_owned() }).await.unwrap());
     assert_eq!(store.follow_ups(Some(true), None, 10).await.unwrap().len(), 1);
-    assert!(store.revive(taken[0].id).await.unwrap());
+    assert!(store.revive(taken[0].id, &Operator::new("dana")).await.unwrap());
     assert_eq!(store.forget(Duration::ZERO, 10).await.unwrap(), 0);
     execute(
         database,

@@ -66,7 +66,7 @@ impl JobHandler for Guarded {
     async fn run(&self, job: &ClaimedJob, spans: &Branch) -> Result<Achieved, Failure> {
         let depends = self.inner.depends(job);
         if let Some(hold) = self.deps.board.first(&depends) {
-            return Err(Failure::new(code(hold.kind), &hold.message).held_by(hold.key));
+            return Err(Failure::new(code(&hold.key), &hold.message).held_by(hold.key));
         }
         let result = self.inner.run(job, spans).await;
         if has_answered(&result) {
@@ -105,8 +105,11 @@ fn has_answered(result: &Result<Achieved, Failure>) -> bool {
 }
 
 /// What an attempt that met the hold would have failed with.
-fn code(kind: HoldKind) -> FailureCode {
-    match kind {
+fn code(key: &HoldKey) -> FailureCode {
+    match key.kind() {
+        HoldKind::Account | HoldKind::Rate if key.subject() == HoldKey::TRANSCRIPTION => {
+            FailureCode::TranscriptionError
+        }
         HoldKind::Account => FailureCode::Unauthorized,
         HoldKind::Rate => FailureCode::RateLimited,
         HoldKind::Host => FailureCode::Network,

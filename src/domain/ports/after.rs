@@ -28,7 +28,7 @@ pub trait FollowUps: Send + Sync {
         limit: u16,
     ) -> StoreResult<Vec<FollowUpView>>;
     /// One that was given up is tried again, as if it were new; `false`: there is none.
-    async fn revive(&self, id: i64) -> StoreResult<bool>;
+    async fn revive(&self, id: i64, operator: &Operator) -> StoreResult<bool>;
     /// Forgets those that were given up longer ago than `keep`, at most `limit`; how many.
     async fn forget(&self, keep: Duration, limit: u16) -> StoreResult<u64>;
 }

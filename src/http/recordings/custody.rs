@@ -32,7 +32,7 @@ pub async fn hold(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let caller = deps.authorize(&request, Scope::Operate)?;
-    let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
+    let filter = look_up::exact_filter(&request, &call_sid, deps.sid_form)?;
     let body = body::read(&request, payload, &[JSON], deps.body_limit).await?;
     let mut fields = JsonFields::parse(&body).map_err(|fault| Problem::invalid(vec![fault]))?;
     let hold: bool = fields.required("legal_hold");
@@ -62,7 +62,7 @@ pub async fn delete(
     call_sid: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let caller = deps.authorize(&request, Scope::Operate)?;
-    let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
+    let filter = look_up::exact_filter(&request, &call_sid, deps.sid_form)?;
     let recording = match deps.look_up(&filter).await? {
         Lookup::Stored { recording, others } => the_only(recording, others)?,
         other => return deps.not_stored(&filter, other).await,

@@ -91,7 +91,7 @@ pub async fn make(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let caller = deps.authorize(&request, Scope::Read)?;
-    let filter = look_up::filter(&request, &call_sid, deps.sid_form)?;
+    let filter = look_up::exact_filter(&request, &call_sid, deps.sid_form)?;
     let body = body::read(&request, payload, &[JSON], deps.body_limit).await?;
     let expires_in = holds(&body).map_err(Problem::invalid)?;
     let recording = match deps.look_up(&filter).await? {

@@ -8,7 +8,7 @@ use crate::{
         job::{JobFilter, JobState, JobView, Priority},
         recording::{Lookup, RecordingFilter},
     },
-    http::{HttpDeps, problem::Problem},
+    http::{HttpDeps, params::Query, problem::Problem},
 };
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use std::sync::Arc;
@@ -37,6 +37,19 @@ pub(super) fn filter(request: &HttpRequest, call_sid: &str, form: SidForm) -> Re
             Err(Problem::invalid(faults.into_iter().flatten().map(FieldFault::from).collect()))
         }
     }
+}
+
+/// The same for whoever changes something: a parameter that there is not may be a slip for one that there is.
+pub(super) fn exact_filter(
+    request: &HttpRequest,
+    call_sid: &str,
+    form: SidForm,
+) -> Result<RecordingFilter, Problem> {
+    let mut query = Query::of(request);
+    query.take::<BusinessId>("business_id");
+    query.take_with("recording_sid", |sid| RecordingSid::parse(sid, form));
+    query.end()?;
+    filter(request, call_sid, form)
 }
 
 impl HttpDeps {
