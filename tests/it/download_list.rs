@@ -52,12 +52,15 @@ async fn recordings_are_listed_page_by_page_with_what_the_provider_says_of_them(
     let second = format!("{LIST}?PageSize=100&Page=1&PageToken=PARE2");
     let rows = [
         row(1, &json!({})),
-        row(2, &json!({ "status": "processing", "duration": "-1", "channels": 2, "start_time": null })),
+        row(2, &json!({ "duration": "-1", "channels": 2, "start_time": null })),
         row(3, &json!({ "status": "absent", "duration": null })),
         row(4, &json!({ "call_sid": null, "conference_sid": "CF1" })),
         row(5, &json!({ "sid": "../RE5" })),
         row(6, &json!({ "channels": "many" })),
         json!("nonsense"),
+        // Still made: a later round finds them.
+        row(8, &json!({ "status": "in-progress", "duration": "-1" })),
+        row(9, &json!({ "status": "processing", "duration": "-1" })),
     ];
     provider.tell_json(FIRST, &page(&rows, Some(&second)));
     provider.tell_json(&second, &page(&[row(7, &json!({ "status": "deleted" }))], None));

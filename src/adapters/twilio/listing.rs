@@ -53,12 +53,16 @@ impl Twilio {
         url
     }
 
-    /// `None`: no recording of a call, as one of a conference, or one that cannot be read.
+    /// `None`: no recording of a call, as one of a conference, one that cannot be read, or one that is still made: its job
+    /// could die before it is there, and would then stand for it. A later round finds it, since rounds overlap.
     fn listed_one(&self, account: &AccountSid, row: serde_json::Value) -> Option<Listed> {
         let form = self.config.sid_form;
         let row: RecordingResource = serde_json::from_value(row)
             .inspect_err(|_| tracing::warn!(account = %account, "a listed recording cannot be read"))
             .ok()?;
+        if matches!(row.status.as_deref(), Some("in-progress" | "paused" | "stopped" | "processing")) {
+            return None;
+        }
         let duration_s = row.duration_s();
         let recording_sid = RecordingSid::parse(&row.sid?, form).ok()?;
         let url = self.resource(account, &["Recordings", recording_sid.as_str()]);
