@@ -74,7 +74,8 @@ impl FollowUpActor {
                 return ctx.stop();
             }
             let wait = match done {
-                Ok(taken) if taken >= usize::from(BATCH) => Duration::ZERO,
+                // One business alone fills no batch, however many of its follow-ups are due.
+                Ok(taken) if taken >= usize::from(OF_ONE_BUSINESS) => Duration::ZERO,
                 Ok(_) => this.deps.poll_interval.mul_f64(1.0 - 0.1 * this.deps.clock.random()),
                 Err(error) => {
                     // The beat says more loudly that the database is away.
