@@ -72,7 +72,7 @@ set enable_material = off set jit = off as $$
               -- Written just now, by this transaction.
               select h.job_id, h.business_id, h.recording_key, h.call_sid, h.recording_sid, h.recording_url, h.attempt
                 from job_history h
-               where h.job_id = e.id and h.finished_at = now() and e.outcome in ('done', 'dead')
+               where h.job_id = e.id and h.finished_at = now() and e.outcome in ('done', 'dead', 'cancelled')
               union all
               select l.job_id, l.business_id, l.recording_key, l.call_sid, l.recording_sid, l.recording_url, null
                 from job l where l.job_id = e.id and e.outcome = 'advanced') j
@@ -89,7 +89,7 @@ set enable_material = off set jit = off as $$
                    'sha256', encode(p_sha256[i], 'hex'), 'content_type', p_content_type[i], 'form', p_form[i],
                    'duration_ms', p_duration_ms[i], 'stored_at', now()) as facts
           from standing
-         where outcome in ('done', 'advanced') and p_key[i] is not null and deleted is not true
+         where outcome in ('done', 'advanced', 'cancelled') and p_key[i] is not null and deleted is not true
            and business_id = any (p_announcing)
         union all
         select i, business_id, recording_key, call_sid, recording_sid,
@@ -114,13 +114,13 @@ set enable_material = off set jit = off as $$
     select 'delete_at_provider', business_id, recording_key, call_sid, recording_sid,
            jsonb_build_object('recording_url', recording_url, 'storage_key', p_key[i], 'bytes', p_bytes[i])
       from standing
-     where outcome in ('done', 'advanced') and p_key[i] is not null and business_id = any (p_deleting)
+     where outcome in ('done', 'advanced', 'cancelled') and p_key[i] is not null and business_id = any (p_deleting)
        and deleted is not true
     union all
     -- It was deleted while somebody fetched it: this file is nobody's.
     select 'delete_file', business_id, recording_key, call_sid, recording_sid,
            jsonb_build_object('storage_key', p_key[i])
-      from standing where outcome in ('done', 'advanced') and p_key[i] is not null and deleted
+      from standing where outcome in ('done', 'advanced', 'cancelled') and p_key[i] is not null and deleted
 $$;
 
 -- As before, and: what follows from an end is written with it; a deleted recording is not stored again.
@@ -147,6 +147,19 @@ declare
     announcing bigint[];
     deleting bigint[];
 begin
+    -- Before the statement that looks whether they are deleted: a recording that is deleted just now gets no words, or
+    -- whoever deletes it sees them. All of the batch, in the order in which they are stored.
+    if exists (select from unnest(p_transcript) t where t is not null) then
+        perform 1
+           from (select j.business_id, j.recording_key from generate_subscripts(p_job_id, 1) i
+                  cross join lateral (select * from job where job.job_id = p_job_id[i]) j
+                  where p_transcript[i] is not null or p_key[i] is not null
+                  order by j.business_id, j.recording_key) w
+          cross join lateral (select from recordings r
+                               where r.business_id = w.business_id and r.recording_key = w.recording_key
+                                 for no key update) r;
+    end if;
+
     with reported as (
         select i, p_job_id[i] as job_id, p_lease_id[i] as lease_id, p_outcome[i] as outcome
           from generate_subscripts(p_job_id, 1) i
@@ -156,7 +169,8 @@ begin
         delete from job_lease l using reported r
          where l.job_id = r.job_id and l.lease_id = r.lease_id
         returning l.*, r.i,
-                  case when l.cancel_requested and r.outcome in ('retry', 'wait', 'not_ready', 'hand_back') then 'cancelled'
+                  case when l.cancel_requested
+                            and r.outcome in ('retry', 'wait', 'not_ready', 'hand_back', 'advanced') then 'cancelled'
                        else r.outcome end as outcome
     ), gone as (
         delete from job j using ended e
@@ -180,7 +194,8 @@ begin
                business_id, recording_key, 'download_only', job_id, call_sid, recording_sid, p_key[i],
                p_bytes[i], p_sha256[i], p_content_type[i], p_duration_ms[i], p_form[i], details
           from (select business_id, recording_key, job_id, call_sid, recording_sid, details, i from gone
-                 where outcome = 'done'
+                 -- Cancelled after its first step: what that has stored stays.
+                 where outcome in ('done', 'cancelled')
                 union all
                 select business_id, recording_key, job_id, call_sid, recording_sid, details, i from goes_on) s
          where p_key[i] is not null
@@ -238,7 +253,7 @@ begin
            array_agg(n order by business_id), array_agg(back order by business_id),
            array_agg(retry order by business_id), array_agg(done order by business_id),
            array_agg(dead order by business_id), array_agg(cancelled order by business_id),
-           (select count(*) from ended where outcome in ('done', 'advanced') and p_key[i] is not null)
+           (select count(*) from ended where outcome in ('done', 'advanced', 'cancelled') and p_key[i] is not null)
                - (select count(*) from stored)
       into held, outcomes, ids, n_all, n_back, n_retry, n_done, n_dead, n_cancelled, lost from counted;
     if held is null then return; end if;

@@ -361,7 +361,8 @@ pub struct Settlement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
     pub lease: LeaseId,
-    /// An operator had asked to cancel the job, and its attempt ended without a file: it is over.
+    /// An operator had asked to cancel the job, and its attempt was not its end: it is over. (A file that its first step
+    /// has stored stays.)
     pub cancelled: bool,
 }
 
