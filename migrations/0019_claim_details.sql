@@ -142,6 +142,8 @@ begin
     end if;
 end $$;
 
+-- A process of the release before knows one job type and one provider: at another job its whole claim would fail, and all
+-- jobs of it would go back. Such a job is put aside for a moment, for a process that can do it.
 create or replace function claim_jobs(
     p_instance uuid, p_workers integer[], p_generations bigint[], p_cursor bigint, p_turn_left integer,
     p_quantum integer, p_lease_ms bigint, p_drain integer, p_default_slots integer
@@ -151,8 +153,43 @@ create or replace function claim_jobs(
     attempt smallint, max_attempts smallint, running integer, max_slots integer, shares_call boolean,
     wanted_at timestamptz, trace_parent text
 )
-language sql set search_path from current as $$
-    select bells, cursor_after, turn_left, worker, generation, job_id, lease_id, business_id, call_sid, recording_sid,
-           recording_url, job_type, attempt, max_attempts, running, max_slots, shares_call, wanted_at, trace_parent
-      from claim_work($1, $2, $3, $4, $5, $6, $7, $8, $9)
-$$;
+language plpgsql set search_path from current
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_material = off set jit = off as $$
+#variable_conflict use_column
+declare
+    c record;
+    given integer := 0;
+    strange bigint[] := '{}';
+begin
+    for c in select * from claim_work(p_instance, p_workers, p_generations, p_cursor, p_turn_left, p_quantum, p_lease_ms,
+                                      p_drain, p_default_slots) loop
+        if c.job_type <> 'download_only' or c.call_sid !~ '^CA' then
+            strange := strange || c.job_id;
+            continue;
+        end if;
+        given := given + 1;
+        return query
+            select c.bells, c.cursor_after, c.turn_left, c.worker, c.generation, c.job_id, c.lease_id, c.business_id,
+                   c.call_sid, c.recording_sid, c.recording_url, c.job_type, c.attempt, c.max_attempts, c.running,
+                   c.max_slots, c.shares_call, c.wanted_at, c.trace_parent;
+    end loop;
+    if cardinality(strange) = 0 then return; end if;
+
+    -- The claim has the locks of their businesses.
+    with aside as (
+        delete from job_lease l where l.job_id = any (strange)
+        returning l.job_id, l.business_id, l.priority, l.attempt
+    ), later as (
+        insert into job_scheduled (job_id, run_at, business_id, priority, attempt)
+        select job_id, now() + interval '5 s', business_id, priority, attempt - 1 from aside
+    )
+    update business b set running = b.running - w.n, scheduled = b.scheduled + w.n
+      from (select business_id, count(*) as n from aside group by business_id) w
+     where b.business_id = w.business_id;
+    if given = 0 then
+        return query select c.bells, c.cursor_after, c.turn_left, null::integer, null::bigint, null::bigint, null::bigint,
+                            null::bigint, null::text, null::text, null::text, null::text, null::smallint,
+                            null::smallint, null::integer, null::integer, null::boolean, null::timestamptz, null::text;
+    end if;
+end $$;

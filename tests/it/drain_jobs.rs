@@ -20,7 +20,7 @@ async fn leases(database: &Database) -> i64 {
 
 async fn claims(database: &Database) -> i64 {
     let active = "select count(*) from pg_stat_activity
-                   where datname = current_database() and state = 'active' and query like '%claim_jobs(%'
+                   where datname = current_database() and state = 'active' and query like '%claim_work(%'
                      and pid <> pg_backend_pid()";
     sqlx::query_scalar(active).fetch_one(&mut database.connect().await).await.unwrap()
 }
