@@ -122,7 +122,7 @@ test('what is done with the recordings of a business is set on its page', async 
     await page.getByLabel('Delete at the provider').selectOption('no');
     await axe(page, 'a business');
     await page.locator('.card', { hasText: 'Its recordings' }).getByRole('button', { name: 'Save' }).click();
-    await page.getByText('Business 1 is changed.').waitFor();
+    await page.getByText('Business 1 is changed.').first().waitFor();
     const { forms, retention_days, delete_at_provider, completion_url } = await fleet.api('GET', '/v1/businesses/1');
     assert.deepEqual([forms, retention_days, delete_at_provider, completion_url], [['wav-dual', 'mp3'], 30, false, null]);
   });
@@ -152,7 +152,7 @@ test('what many jobs wait for is told on top, and lifted at a click', async (t) 
   await on('#/', async (page) => {
     const hold = page.locator('.hold', { hasText: 'account:transcription' });
     await hold.getByText('The account is suspended').waitFor();
-    await hold.getByText(/answered 401: Incorrect API key provided/).waitFor();
+    await hold.getByText(/answered 401: Incorrect API/).waitFor();
     await hold.getByText(/1 job/).waitFor();
     await axe(page, 'a hold');
     status = 200;

@@ -1,7 +1,8 @@
 //! Indentation, comments and needless spaces are left away: they are for whoever works on the files, not for browsers.
 //!
 //! This is no parser. It relies on how the files are written: a comment has its lines for itself, every statement ends
-//! with a semicolon, no text goes over lines, and no regular expression holds a quotation mark.
+//! with a semicolon, no text goes over lines, and no regular expression holds a quotation mark, or a comma before a
+//! bracket.
 
 /// Beside these a space says nothing, in scripts and in styles. (Beside `+`, `-` and `/` it may.)
 const ALONE: &str = "{}()[],;:=><?&|!";

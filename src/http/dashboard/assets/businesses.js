@@ -56,7 +56,7 @@ export function keeping(it, after) {
     const form = new FormData(event.currentTarget);
     const text = (name) => form.get(name).trim() || null;
     const values = {
-      forms: text('forms')?.split(/[\s,]+/) ?? null,
+      forms: text('forms')?.split(/[,\s]+/) ?? null,
       retention_days: text('retention_days') && Number(text('retention_days')),
       delete_at_provider: text('delete_at_provider') && text('delete_at_provider') === 'true',
       completion_url: text('completion_url'),
