@@ -29,7 +29,7 @@ pub struct ListArgs {
     /// Only what this one did: a token's name, link, retention, or "cli USER@HOST"
     #[arg(long, value_name = "NAME")]
     operator: Option<String>,
-    /// Only this: play, link, delete, hold, release, lift_hold, cancel, retry, pause, resume, or a changed setting
+    /// Only this, as play, link, delete, hold, release, cancel, retry or pause; docs/after.md has all of them
     #[arg(long, value_name = "NAME")]
     action: Option<String>,
     /// Only what was done before this entry
