@@ -1,9 +1,10 @@
 //! The holds that this process knows of, and what its hosts answered since it last told the fleet.
 //!
-//! The truth is in the database; the keeper copies it here several times a second, so that an attempt can look before it
+//! The truth is in the database; the keeper copies it here every `holds.refresh`, so that an attempt can look before it
 //! asks anybody, and a good download costs no question of the database.
 
 use crate::domain::hold::{Hold, HoldKey, HoldKind};
+use chrono::{DateTime, Utc};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,12 +29,13 @@ impl HoldBoard {
     }
 
     /// The first of these keys whose hold stands.
-    pub fn first<'a>(&self, keys: impl IntoIterator<Item = &'a HoldKey>) -> Option<Hold> {
+    pub fn first<'a>(&self, keys: impl IntoIterator<Item = &'a HoldKey>, now: DateTime<Utc>) -> Option<Hold> {
         let board = self.board();
         if board.holds.is_empty() {
             return None;
         }
-        keys.into_iter().find_map(|key| board.holds.get(key).cloned())
+        let stands = |hold: &&Hold| hold.until.is_none_or(|until| until > now);
+        keys.into_iter().find_map(|key| board.holds.get(key).filter(stands).cloned())
     }
 
     /// No recording can be stored: whatever is claimed would only wait.
@@ -87,7 +89,7 @@ impl HoldBoard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::Utc;
+    use chrono::TimeDelta;
 
     fn hold(key: HoldKey) -> Hold {
         let kind = key.kind();
@@ -96,14 +98,22 @@ mod tests {
 
     #[test]
     fn a_copy_that_is_older_than_what_was_noted_here_is_not_taken() {
-        let (board, account) = (HoldBoard::default(), HoldKey::account("AC1"));
+        let (board, account, now) = (HoldBoard::default(), HoldKey::account("AC1"), Utc::now());
         let before = board.noted();
         board.note(&hold(account.clone()));
         assert!(!board.replace(before, Vec::new()));
-        assert_eq!(board.first([&HoldKey::storage(), &account]).map(|hold| hold.key), Some(account.clone()));
+        assert_eq!(board.first([&HoldKey::storage(), &account], now).map(|hold| hold.key), Some(account.clone()));
         assert!(board.replace(board.noted(), vec![hold(HoldKey::storage())]));
-        assert_eq!(board.first([&account]), None);
+        assert_eq!(board.first([&account], now), None);
         assert!(board.storage_is_held());
+    }
+
+    #[test]
+    fn a_hold_whose_time_is_over_stands_no_more_though_the_copy_has_it() {
+        let (board, rate, now) = (HoldBoard::default(), HoldKey::rate("AC1"), Utc::now());
+        board.note(&Hold { until: Some(now), ..hold(rate.clone()) });
+        assert_eq!(board.first([&rate], now), None);
+        assert!(board.first([&rate], now - TimeDelta::seconds(1)).is_some());
     }
 
     #[test]

@@ -173,6 +173,7 @@ impl Wiring<'_> {
             holds: self.store.clone(),
             board: board.clone(),
             rules: settings.holds.rules.clone(),
+            clock: Arc::clone(self.clock),
             observer: Arc::clone(self.observer),
         };
         let guarded = |handler| -> Arc<dyn JobHandler> { Arc::new(Guarded::new(handler, guard.clone())) };

@@ -9,13 +9,16 @@ use crate::{
         hold::{Blame, Hold, HoldKey, HoldKind, HoldRules},
         job::{Achieved, ClaimedJob},
         observation::{Observation, Observer},
-        ports::{Blamed, Holds, Met},
+        ports::{Blamed, Clock, Holds, Met},
         trace::Branch,
     },
 };
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// A hold that ends so soon is waited for with the job in hand.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// What the guard asks and tells.
 #[derive(Clone)]
@@ -23,6 +26,7 @@ pub struct GuardDeps {
     pub holds: Arc<dyn Holds>,
     pub board: HoldBoard,
     pub rules: HoldRules,
+    pub clock: Arc<dyn Clock>,
     pub observer: Arc<dyn Observer>,
 }
 
@@ -36,10 +40,22 @@ impl Guarded {
         Self { inner, deps }
     }
 
+    /// The first of the holds that stand on these.
+    fn standing(&self, depends: &[HoldKey]) -> Option<Hold> {
+        self.deps.board.first(depends, self.deps.clock.now())
+    }
+
+    /// How long it lasts, where that is only a moment: a provider that asks for a second is obeyed by the workers that
+    /// have a job of it, and the thousands behind those are neither claimed nor parked meanwhile.
+    fn moment_left(&self, hold: &Hold) -> Option<Duration> {
+        let left = (hold.until? - self.deps.clock.now()).to_std().ok()?;
+        (left <= MOMENT).then_some(left)
+    }
+
     /// Whether a hold stands after this failure. Where the database is away nobody knows, and the failure keeps its
     /// ordinary course.
     async fn ask(&self, blame: &Blame, job: &ClaimedJob, failure: &Failure) -> Option<Met> {
-        let GuardDeps { holds, board, rules, observer } = &self.deps;
+        let GuardDeps { holds, board, rules, observer, clock: _ } = &self.deps;
         let ok = board.take_answers_of(&blame.key);
         let is_last = job.attempt >= job.max_attempts;
         let blamed = Blamed { blame, message: &failure.message, job: job.id, is_last, ok };
@@ -65,7 +81,10 @@ impl Guarded {
 impl JobHandler for Guarded {
     async fn run(&self, job: &ClaimedJob, spans: &Branch) -> Result<Achieved, Failure> {
         let depends = self.inner.depends(job);
-        if let Some(hold) = self.deps.board.first(&depends) {
+        if let Some(wait) = self.standing(&depends).and_then(|hold| self.moment_left(&hold)) {
+            tokio::time::sleep(wait).await;
+        }
+        if let Some(hold) = self.standing(&depends) {
             return Err(Failure::new(code(&hold.key), &hold.message).held_by(hold.key));
         }
         let result = self.inner.run(job, spans).await;
