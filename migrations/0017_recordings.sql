@@ -23,7 +23,6 @@ create table hold (
 
 -- The hold that a scheduled job is parked for; its run_at is far away then, and promotion looks at the hold.
 alter table job_scheduled add column hold_key text;
-create index job_scheduled_held on job_scheduled (hold_key, job_id) where hold_key is not null;
 
 -- Wanted forms in order; null: as configured for all.
 alter table business add column forms text[];

@@ -1,7 +1,7 @@
 -- Enqueue: the job type `full`, what the provider says of a recording, and identifiers of other providers.
 -- callspool: compatible=true
 --
--- A `full` job is not needed where the transcript is there. The form with 8 arguments stays, for processes of the release
+-- A `full` job is not needed where the transcript is there, or where the recording was deleted. The form with 8 arguments stays, for processes of the release
 -- before. What is said in 0012 of plans holds here.
 
 select set_config('search_path', current_setting('search_path') || ', pg_temp', true);
@@ -109,8 +109,13 @@ begin
         stored_places := array(
             select place from unnest(new_places) place
              where case p_job_type[place]
-                   when 'full' then (select true from transcript t
-                                      where t.business_id = p_business_id[place] and t.recording_key = keys[place])
+                   when 'full' then coalesce(
+                       (select true from transcript t
+                         where t.business_id = p_business_id[place] and t.recording_key = keys[place]),
+                       -- Deleted: it stays so.
+                       (select true from recordings r
+                         where r.business_id = p_business_id[place] and r.recording_key = keys[place]
+                           and r.job_type = 'download_only' and r.deleted_at is not null))
                    else (select true from recordings r
                           where r.business_id = p_business_id[place] and r.recording_key = keys[place]
                             and r.job_type = p_job_type[place]) end);
@@ -130,9 +135,13 @@ begin
                                      where j.business_id = p_business_id[place] and j.recording_key = keys[place]
                                        and j.job_type = p_job_type[place]),
                                    case p_job_type[place]
-                                   when 'full' then (select t.job_id from transcript t
-                                                      where t.business_id = p_business_id[place]
-                                                        and t.recording_key = keys[place])
+                                   when 'full' then coalesce(
+                                       (select t.job_id from transcript t
+                                         where t.business_id = p_business_id[place]
+                                           and t.recording_key = keys[place]),
+                                       (select r.job_id from recordings r
+                                         where r.business_id = p_business_id[place] and r.recording_key = keys[place]
+                                           and r.job_type = 'download_only' and r.deleted_at is not null))
                                    else (select r.job_id from recordings r
                                           where r.business_id = p_business_id[place] and r.recording_key = keys[place]
                                             and r.job_type = p_job_type[place]) end) as found

@@ -1,7 +1,8 @@
 -- Settle: waits that do not count as attempts, a step of a job that goes on, what is known of the audio, transcripts.
 -- callspool: compatible=true
 --
--- `settle_leases` stays for processes of the release before.
+-- What follows from an end, such as its announcement, is written with it (0024), and a deleted recording is not stored
+-- again (0026). `settle_leases` stays for processes of the release before.
 
 select set_config('search_path', current_setting('search_path') || ', pg_temp', true);
 
@@ -35,7 +36,23 @@ declare
     n_done integer[];
     n_dead integer[];
     n_cancelled integer[];
+    lost integer;
+    announcing bigint[];
+    deleting bigint[];
 begin
+    -- Before the statement that looks whether they are deleted: a recording that is deleted just now gets no words, or
+    -- whoever deletes it sees them. All of the batch, in the order in which they are stored.
+    if exists (select from unnest(p_transcript) t where t is not null) then
+        perform 1
+           from (select j.business_id, j.recording_key from generate_subscripts(p_job_id, 1) i
+                  cross join lateral (select * from job where job.job_id = p_job_id[i]) j
+                  where p_transcript[i] is not null or p_key[i] is not null
+                  order by j.business_id, j.recording_key) w
+          cross join lateral (select from recordings r
+                               where r.business_id = w.business_id and r.recording_key = w.recording_key
+                                 for no key update) r;
+    end if;
+
     with reported as (
         select i, p_job_id[i] as job_id, p_lease_id[i] as lease_id, p_outcome[i] as outcome
           from generate_subscripts(p_job_id, 1) i
@@ -45,7 +62,8 @@ begin
         delete from job_lease l using reported r
          where l.job_id = r.job_id and l.lease_id = r.lease_id
         returning l.*, r.i,
-                  case when l.cancel_requested and r.outcome in ('retry', 'wait', 'not_ready', 'hand_back') then 'cancelled'
+                  case when l.cancel_requested
+                            and r.outcome in ('retry', 'wait', 'not_ready', 'hand_back', 'advanced') then 'cancelled'
                        else r.outcome end as outcome
     ), gone as (
         delete from job j using ended e
@@ -65,10 +83,12 @@ begin
     ), stored as (
         insert into recordings (business_id, recording_key, job_type, job_id, call_sid, recording_sid, storage_key,
                                 bytes, sha256, content_type, duration_ms, form, details)
-        select business_id, recording_key, 'download_only', job_id, call_sid, recording_sid, p_key[i],
+        select distinct on (business_id, recording_key)
+               business_id, recording_key, 'download_only', job_id, call_sid, recording_sid, p_key[i],
                p_bytes[i], p_sha256[i], p_content_type[i], p_duration_ms[i], p_form[i], details
           from (select business_id, recording_key, job_id, call_sid, recording_sid, details, i from gone
-                 where outcome = 'done'
+                 -- Cancelled after its first step: what that has stored stays.
+                 where outcome in ('done', 'cancelled')
                 union all
                 select business_id, recording_key, job_id, call_sid, recording_sid, details, i from goes_on) s
          where p_key[i] is not null
@@ -77,12 +97,17 @@ begin
            set job_id = excluded.job_id, storage_key = excluded.storage_key, bytes = excluded.bytes,
                sha256 = excluded.sha256, content_type = excluded.content_type, stored_at = excluded.stored_at,
                duration_ms = excluded.duration_ms, form = excluded.form, details = excluded.details
+         -- A deleted recording stays deleted, whoever has stored it again meanwhile.
+         where recordings.deleted_at is null
+        returning 1
     ), transcribed as (
         insert into transcript (business_id, recording_key, job_id, call_sid, recording_sid, text, language, model,
                                 segments)
         select business_id, recording_key, job_id, call_sid, recording_sid, p_transcript[i] ->> 'text',
                p_transcript[i] ->> 'language', p_transcript[i] ->> 'model', p_transcript[i] -> 'segments'
           from gone where outcome = 'done' and p_transcript[i] is not null
+           and not exists (select from recordings r where r.business_id = gone.business_id
+                              and r.recording_key = gone.recording_key and r.deleted_at is not null)
          order by business_id, recording_key
         on conflict (business_id, recording_key) do update
            set job_id = excluded.job_id, text = excluded.text, language = excluded.language, model = excluded.model,
@@ -120,19 +145,34 @@ begin
            array_agg(business_id order by business_id),
            array_agg(n order by business_id), array_agg(back order by business_id),
            array_agg(retry order by business_id), array_agg(done order by business_id),
-           array_agg(dead order by business_id), array_agg(cancelled order by business_id)
-      into held, outcomes, ids, n_all, n_back, n_retry, n_done, n_dead, n_cancelled from counted;
+           array_agg(dead order by business_id), array_agg(cancelled order by business_id),
+           (select count(*) from ended where outcome in ('done', 'advanced', 'cancelled') and p_key[i] is not null)
+               - (select count(*) from stored)
+      into held, outcomes, ids, n_all, n_back, n_retry, n_done, n_dead, n_cancelled, lost from counted;
     if held is null then return; end if;
 
     perform 1 from business where business_id = any (ids) order by business_id for no key update;
-    update business b
-       set running = b.running - x.n, ready = b.ready + x.back, scheduled = b.scheduled + x.retry,
-           done = b.done + x.done, dead = b.dead + x.dead, cancelled = b.cancelled + x.cancelled,
-           has_more = b.has_more or x.back > 0,
-           waiting_since = case when b.ready <= 0 and x.back > 0 then now() else b.waiting_since end
-      from unnest(ids, n_all, n_back, n_retry, n_done, n_dead, n_cancelled)
-           x (id, n, back, retry, done, dead, cancelled)
-     where b.business_id = x.id;
+    with changed as (
+        update business b
+           set running = b.running - x.n, ready = b.ready + x.back, scheduled = b.scheduled + x.retry,
+               done = b.done + x.done, dead = b.dead + x.dead, cancelled = b.cancelled + x.cancelled,
+               has_more = b.has_more or x.back > 0,
+               waiting_since = case when b.ready <= 0 and x.back > 0 then now() else b.waiting_since end
+          from unnest(ids, n_all, n_back, n_retry, n_done, n_dead, n_cancelled)
+               x (id, n, back, retry, done, dead, cancelled)
+         where b.business_id = x.id
+        returning b.business_id, b.completion_url, b.delete_at_provider
+    )
+    select array_agg(c.business_id) filter (where c.completion_url is not null or f.announces),
+           array_agg(c.business_id) filter (where coalesce(c.delete_at_provider, f.delete_at_provider))
+      into announcing, deleting from changed c cross join fleet_setting f;
+    if announcing is not null or deleting is not null or lost > 0 then
+        perform follow_up_settled(
+            p_job_id, array(select (select o from unnest(held, outcomes) h (l, o) where l = p_lease_id[i])
+                              from generate_subscripts(p_job_id, 1) i order by i),
+            p_code, p_message, p_key, p_bytes, p_sha256, p_content_type, p_duration_ms, p_form, p_transcript,
+            announcing, deleting);
+    end if;
     return query select * from unnest(held, outcomes);
 end $$;
 
@@ -144,7 +184,7 @@ language sql set search_path from current as $$
     select * from settle_attempts($1, $2, $3, $4, $5, $6, $7, '{}', $8, $9, $10, $11, '{}', '{}', '{}')
 $$;
 
--- As before, and the history keeps the details.
+-- As before, and the history keeps the details; a job that died is announced.
 create or replace function reap_leases(p_ttl_ms bigint, p_limit integer, p_max_attempts smallint)
 returns table (job_id bigint, business_id bigint, call_sid text, job_type text, attempt smallint, outcome text)
 language plpgsql set search_path from current
@@ -163,6 +203,7 @@ declare
     n_back integer[];
     n_dead integer[];
     n_cancelled integer[];
+    announcing bigint[];
 begin
     with lost as (
         select l.job_id, l.deadline_at <= now() as overdue
@@ -217,12 +258,23 @@ begin
                    count(*) filter (where outcome = 'cancelled') as cancelled
               from unnest(reaped_business, reaped_outcome) r (id, outcome) group by id) counted;
     perform 1 from business where business_id = any (ids) order by business_id for no key update;
-    update business b
-       set running = b.running - x.n, ready = b.ready + x.back, dead = b.dead + x.dead,
-           cancelled = b.cancelled + x.cancelled, has_more = b.has_more or x.back > 0,
-           waiting_since = case when b.ready <= 0 and x.back > 0 then now() else b.waiting_since end
-      from unnest(ids, n_all, n_back, n_dead, n_cancelled) x (id, n, back, dead, cancelled)
-     where b.business_id = x.id;
+    with changed as (
+        update business b
+           set running = b.running - x.n, ready = b.ready + x.back, dead = b.dead + x.dead,
+               cancelled = b.cancelled + x.cancelled, has_more = b.has_more or x.back > 0,
+               waiting_since = case when b.ready <= 0 and x.back > 0 then now() else b.waiting_since end
+          from unnest(ids, n_all, n_back, n_dead, n_cancelled) x (id, n, back, dead, cancelled)
+         where b.business_id = x.id
+        returning b.business_id, b.completion_url, x.dead
+    )
+    select array_agg(c.business_id) filter (where c.dead > 0 and (c.completion_url is not null or f.announces))
+      into announcing from changed c cross join fleet_setting f;
+    if announcing is not null then
+        perform follow_up_settled(
+            reaped, reaped_outcome, array_fill('lease_expired'::text, array[cardinality(reaped)]),
+            array_fill('the lease ended without a report'::text, array[cardinality(reaped)]),
+            '{}', '{}', '{}', '{}', '{}', '{}', '{}', announcing, '{}');
+    end if;
     return query
         select * from unnest(reaped, reaped_business, reaped_call, reaped_type, reaped_attempt, reaped_outcome);
 end $$;

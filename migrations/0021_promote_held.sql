@@ -1,4 +1,5 @@
--- Promotion frees the jobs whose hold is over; a cancelled job and one that is tried again keep their details.
+-- Promotion frees the jobs whose hold is over; a cancelled job and one that is tried again keep their details, and one
+-- whose recording was deleted is not tried again.
 -- callspool: compatible=true
 
 select set_config('search_path', current_setting('search_path') || ', pg_temp', true);
@@ -198,7 +199,8 @@ begin
         select j.job_id from unnest(fresh) id
          cross join lateral (select * from job where job.job_id = id) j
          where (select true from recordings r where r.business_id = j.business_id
-                   and r.recording_key = j.recording_key and r.job_type = j.job_type));
+                   and r.recording_key = j.recording_key
+                   and (r.job_type = j.job_type or r.deleted_at is not null) limit 1));
     if cardinality(stored) > 0 then
         delete from job j where j.job_id = any (stored);
         fresh := array(select unnest(fresh) except select unnest(stored));
