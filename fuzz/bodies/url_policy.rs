@@ -1,11 +1,13 @@
 //! A recording's URL: one that is accepted belongs to the base, carries no credentials, and is put right once for all.
-//! (What addresses a name may have is decided where it is resolved.)
+//! What else may be requested is https at a host that no spelling makes a private one. (What addresses a name may have is
+//! decided where it is resolved.)
 
 use callspool::domain::{
     ids::SidForm,
     recording_url::{MAX_LEN, ProviderBases, sids},
+    url_policy::{Destination, check, is_public},
 };
-use url::Url;
+use url::{Host, Url};
 
 const BASES: [&str; 4] = [
     "https://api.twilio.com",
@@ -19,6 +21,7 @@ pub fn run(data: &[u8]) {
     for base in BASES {
         let origin: Url = base.parse().expect("a constant");
         let base = ProviderBases::new(origin.clone());
+        requested(text, &base);
         let Ok(url) = base.recording_url(text) else { continue };
         assert!(base.owner(&url).is_some(), "{url}");
         assert_eq!((url.scheme(), url.host()), (origin.scheme(), origin.host()));
@@ -34,5 +37,27 @@ pub fn run(data: &[u8]) {
         {
             assert!(url.path().contains(&sid), "{url}");
         }
+    }
+}
+
+/// As a redirect may name it.
+fn requested(text: &str, bases: &ProviderBases) {
+    let Ok(url) = Url::parse(text) else { return };
+    match check(&url, bases) {
+        Ok(Destination::Base) => assert!(bases.owner(&url).is_some(), "{url}"),
+        Ok(Destination::Public) => {
+            assert_eq!(url.scheme(), "https");
+            assert!(url.username().is_empty() && url.password().is_none(), "{url}");
+            match url.host() {
+                Some(Host::Ipv4(address)) => assert!(is_public(address.into()), "{url}"),
+                Some(Host::Ipv6(address)) => assert!(is_public(address.into()), "{url}"),
+                Some(Host::Domain(name)) => {
+                    let name = name.strip_suffix('.').unwrap_or(name);
+                    assert!(name.contains('.') && !name.ends_with(".localhost"), "{url}");
+                }
+                None => panic!("{url} has no host"),
+            }
+        }
+        Err(_) => {}
     }
 }

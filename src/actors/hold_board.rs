@@ -17,6 +17,8 @@ pub struct HoldBoard(Arc<Mutex<Board>>);
 #[derive(Debug, Default)]
 struct Board {
     holds: HashMap<HoldKey, Hold>,
+    /// The database's holds were copied here, once at least.
+    is_known: bool,
     /// Counts what was noted here; a copy that was read before that does not have it.
     noted: u64,
     /// Good answers, by key.
@@ -38,9 +40,11 @@ impl HoldBoard {
         keys.into_iter().find_map(|key| board.holds.get(key).filter(stands).cloned())
     }
 
-    /// No recording can be stored: whatever is claimed would only wait.
-    pub fn storage_is_held(&self) -> bool {
-        self.board().holds.values().any(|hold| hold.kind == HoldKind::Storage)
+    /// Whether jobs are to be claimed: not before it is known what is held, and not while no recording can be stored,
+    /// since whatever is claimed then would only wait.
+    pub fn lets_claim(&self) -> bool {
+        let board = self.board();
+        board.is_known && board.holds.values().all(|hold| hold.kind != HoldKind::Storage)
     }
 
     /// A failure of this process met this hold.
@@ -62,6 +66,7 @@ impl HoldBoard {
             return false;
         }
         board.holds = holds.into_iter().map(|hold| (hold.key.clone(), hold)).collect();
+        board.is_known = true;
         true
     }
 
@@ -99,13 +104,15 @@ mod tests {
     #[test]
     fn a_copy_that_is_older_than_what_was_noted_here_is_not_taken() {
         let (board, account, now) = (HoldBoard::default(), HoldKey::account("AC1"), Utc::now());
+        assert!(!board.lets_claim(), "nothing is known yet");
         let before = board.noted();
         board.note(&hold(account.clone()));
         assert!(!board.replace(before, Vec::new()));
         assert_eq!(board.first([&HoldKey::storage(), &account], now).map(|hold| hold.key), Some(account.clone()));
         assert!(board.replace(board.noted(), vec![hold(HoldKey::storage())]));
         assert_eq!(board.first([&account], now), None);
-        assert!(board.storage_is_held());
+        assert!(!board.lets_claim());
+        assert!(board.replace(board.noted(), Vec::new()) && board.lets_claim());
     }
 
     #[test]

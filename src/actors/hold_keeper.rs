@@ -122,10 +122,10 @@ async fn look(deps: &HoldKeeperDeps, is_late: bool) -> Look {
 /// Copies the holds; whether one of them is due.
 async fn refresh(deps: &HoldKeeperDeps) -> StoreResult<bool> {
     let noted = deps.board.noted();
-    let was_held = deps.board.storage_is_held();
+    let could_claim = deps.board.lets_claim();
     let standing = answered(deps.holds.standing()).await?;
     deps.board.replace(noted, standing.holds);
-    if was_held && !deps.board.storage_is_held() {
+    if !could_claim && deps.board.lets_claim() {
         deps.slot_manager.send(Rung);
     }
     Ok(standing.is_due)

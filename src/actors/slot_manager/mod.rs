@@ -175,14 +175,14 @@ impl SlotManager {
         if std::mem::take(&mut self.audit_due) {
             return self.audit(ctx);
         }
-        // A job that is ready stays so while nothing can be stored: a claim would only park it.
-        let is_full = self.deps.holds.storage_is_held();
-        let claiming = !self.interrupted && !is_full && !self.child.shutting_down();
+        // A job that is ready stays so while nothing can be stored, or nobody knows yet: a claim would only park it.
+        let is_held = !self.deps.holds.lets_claim();
+        let claiming = !self.interrupted && !is_held && !self.child.shutting_down();
         let sent: Vec<Finished> = self.finished.drain(..self.finished.len().min(SETTLE_LIMIT)).collect();
         let mut offered: Vec<WorkerLife> =
             if claiming { std::mem::take(&mut self.free).into_iter().collect() } else { Vec::new() };
         if sent.is_empty() && offered.is_empty() {
-            if is_full && !self.free.is_empty() {
+            if is_held && !self.free.is_empty() {
                 self.poll_in(self.deps.limits.poll_max, ctx);
             }
             return self.leave_if_drained(ctx);
