@@ -3,7 +3,7 @@
 use crate::domain::{
     failure::{Failure, FailureCode},
     hold::{HoldKey, HoldKind},
-    ports::{Depends, ListedPage, Media, Order, Period, Provider},
+    ports::{ListedPage, Media, Order, Period, Provider},
     provider::ProviderName,
     recording_url::ProviderBases,
 };
@@ -65,7 +65,7 @@ impl Provider for Providers {
         self.of_or_twilio(&order.recording_url).fetch(order).await
     }
 
-    fn depends(&self, recording_url: &str) -> Depends {
+    fn depends(&self, recording_url: &str) -> Vec<HoldKey> {
         self.of_or_twilio(recording_url).depends(recording_url)
     }
 

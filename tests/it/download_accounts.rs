@@ -95,7 +95,7 @@ async fn each_failure_is_blamed_on_whose_fault_it_is() {
 async fn a_url_tells_what_its_recording_depends_on() {
     let (provider, other) = (Provider::start(), Provider::start());
     let twilio = several(&provider, &other).twilio();
-    let keys = |url: &str| twilio.depends(url).keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let keys = |url: &str| twilio.depends(url).iter().map(ToString::to_string).collect::<Vec<_>>();
     let (host, other) = (&provider.base()["http://".len()..], &other.base()["http://".len()..]);
     for sid in ["AC1", "AC9"] {
         let expected = [format!("account:{sid}"), format!("rate:{sid}"), format!("host:{host}")];

@@ -307,6 +307,6 @@ async fn each_request_goes_to_the_provider_whose_it_is() {
     }
     assert_eq!(counts(), (4, 5, 2));
     assert!(both.probe(&HoldKey::storage()).await.is_err());
-    let depends = both.depends(&telnyx.url(1)).keys;
+    let depends = both.depends(&telnyx.url(1));
     assert_eq!(depends[0], HoldKey::account("telnyx"));
 }

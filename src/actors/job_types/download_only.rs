@@ -148,7 +148,7 @@ impl JobHandler for DownloadOnly {
     }
 
     fn depends(&self, job: &ClaimedJob) -> Vec<HoldKey> {
-        let mut keys = self.provider.depends(&job.recording_url).keys;
+        let mut keys = self.provider.depends(&job.recording_url);
         keys.push(HoldKey::storage());
         keys
     }

@@ -20,7 +20,7 @@ use crate::domain::{
     hold::{HoldKey, HoldKind},
     ids::{AccountSid, CallSid, InvalidId, RecordingSid, SidForm},
     media::{Form, Forms},
-    ports::{Depends, Listed, ListedPage, Media, Order, Period, Provider},
+    ports::{Listed, ListedPage, Media, Order, Period, Provider},
     provider::{ProviderName, telnyx_channels, telnyx_recording, telnyx_url},
     recording_url::{ProviderBase, ProviderBases},
 };
@@ -117,8 +117,8 @@ impl Provider for Telnyx {
     }
 
     /// Where the media will lie is not known before the resource was asked for.
-    fn depends(&self, _: &str) -> Depends {
-        Depends { keys: vec![HoldKey::account(ACCOUNT), HoldKey::rate(ACCOUNT), HoldKey::host_of(self.base.url())] }
+    fn depends(&self, _: &str) -> Vec<HoldKey> {
+        vec![HoldKey::account(ACCOUNT), HoldKey::rate(ACCOUNT), HoldKey::host_of(self.base.url())]
     }
 
     /// By the time at which they were saved: a recording that begins before the period and is saved in it is listed.

@@ -20,7 +20,7 @@ use crate::domain::{
     failure::{Failure, FailureCode},
     hold::{HoldKey, HoldKind},
     ids::{AccountSid, SidForm},
-    ports::{Depends, ListedPage, Media, Order, Period, Provider},
+    ports::{ListedPage, Media, Order, Period, Provider},
     recording_url::{ProviderBases, sids},
 };
 use async_trait::async_trait;
@@ -120,12 +120,12 @@ impl Provider for Twilio {
         self.media(order).await
     }
 
-    fn depends(&self, recording_url: &str) -> Depends {
-        let Ok(Place { url, account }) = self.place(recording_url) else { return Depends { keys: Vec::new() } };
+    fn depends(&self, recording_url: &str) -> Vec<HoldKey> {
+        let Ok(Place { url, account }) = self.place(recording_url) else { return Vec::new() };
         let account = account.or_else(|| self.config.accounts.main().map(|account| account.sid.clone()));
         let of_account =
             account.iter().flat_map(|sid| [HoldKey::account(sid.as_str()), HoldKey::rate(sid.as_str())]);
-        Depends { keys: of_account.chain([HoldKey::host_of(&url)]).collect() }
+        of_account.chain([HoldKey::host_of(&url)]).collect()
     }
 
     async fn list(&self, period: &Period, page: Option<&str>) -> Result<ListedPage, Failure> {

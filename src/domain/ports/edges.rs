@@ -40,12 +40,6 @@ pub struct Order {
     pub details: Details,
 }
 
-/// What an attempt at a recording depends on, so that it can wait for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Depends {
-    pub keys: Vec<HoldKey>,
-}
-
 /// A recording as the provider lists it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
@@ -87,7 +81,7 @@ pub trait Provider: Send + Sync {
     /// [`Failure`].
     async fn fetch(&self, order: &Order) -> Result<Media, Failure>;
     /// What a request for this URL would depend on. Pure: nothing is asked.
-    fn depends(&self, recording_url: &str) -> Depends;
+    fn depends(&self, recording_url: &str) -> Vec<HoldKey>;
     /// One page of what the provider has; `page` is the last answer's [`ListedPage::next`].
     async fn list(&self, period: &Period, page: Option<&str>) -> Result<ListedPage, Failure>;
     /// Removes a recording at the provider; one that is not there is removed.
