@@ -2,9 +2,10 @@
 
 use crate::{
     queue_law::{assert_law, execute, slots, totals},
-    support::{Answer, Database, Process, Provider, eventually, process::Setup, provider::recording},
+    support::{Answer, Database, Process, Provider, eventually, process::Setup, provider::recording, way::Way},
 };
 use sqlx::Connection;
+use std::time::Duration;
 
 /// Two setups that store in one place, as a fleet does.
 fn fleet(database: &Database, provider: &Provider) -> (Setup, Setup) {
@@ -146,5 +147,22 @@ async fn a_change_of_max_slots_takes_effect_while_the_process_runs() {
     execute(&database, "update business set max_slots = 2 where business_id = 42").await;
     provider.release(2);
     all_over(&database, 7).await;
+    assert_law(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_a_slow_way_that_loses_every_notify_jobs_are_found_by_looking() {
+    let (database, provider) = (Database::migrated().await, Provider::start());
+    let (way, far) = Way::to(&database);
+    let (one, two) = fleet(&database, &provider);
+    let working = one.var("DATABASE_URL", &far.url).run().await;
+    let taking_in = two.var("CALLSPOOL_ROLES", "api").run().await;
+    way.lose_notifications(true);
+    way.delay(Duration::from_millis(50));
+    for number in 1..=5 {
+        taking_in.enqueue(42, number).await;
+    }
+    working.event_number("WORKER_DOWNLOAD_DONE", 5).await;
+    all_over(&database, 5).await;
     assert_law(&database).await;
 }
