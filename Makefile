@@ -48,6 +48,7 @@ test-all-after-setup:
 	cargo build --locked $(FEATURES)
 	cd tests/browser && npm test
 	CALLSPOOL_BENCH_JOBS=2000 cargo bench --locked --bench pure --bench start --bench lists -- --test
+	cargo bench --locked --bench soak --bench overload --bench many -- --test
 	sh .ci/audit.sh
 
 run: setup ## Run the supervised process with an embedded PostgreSQL
@@ -71,6 +72,30 @@ bench: setup ## Benchmarks: the pure parts, a cold start, lists beside a long ba
 .PHONY: bench-after-setup
 bench-after-setup:
 	cargo bench --locked --bench pure --bench start --bench lists
+
+SOAK_MINUTES ?= 30
+OVERLOAD_SECONDS ?= 60
+MANY_BUSINESSES ?= 1000000
+MANY_JOBS ?= 10000000
+
+.PHONY: soak overload many soak-after-setup overload-after-setup many-after-setup
+soak: setup ## SOAK_MINUTES at 80 % of the measured peak: does anything grow? (docs/load.md)
+	@$(MAKE) --no-print-directory soak-after-setup
+
+overload: setup ## Three times the peak at the door, OVERLOAD_SECONDS long: who is told to come again, and what goes on
+	@$(MAKE) --no-print-directory overload-after-setup
+
+many: setup ## MANY_BUSINESSES with a job each and one with MANY_JOBS: what the steps cost, and that none reads it all
+	@$(MAKE) --no-print-directory many-after-setup
+
+soak-after-setup:
+	SOAK_MINUTES=$(SOAK_MINUTES) cargo bench --locked --bench soak
+
+overload-after-setup:
+	OVERLOAD_SECONDS=$(OVERLOAD_SECONDS) cargo bench --locked --bench overload
+
+many-after-setup:
+	MANY_BUSINESSES=$(MANY_BUSINESSES) MANY_JOBS=$(MANY_JOBS) cargo bench --locked --bench many
 
 FUZZ_SECONDS ?= 60
 

@@ -157,6 +157,7 @@ fn measure(group: &mut Group<'_>, runtime: &Runtime, store: &Store, jobs: u64) {
         beat_ttl: Duration::from_secs(10),
         keep: Duration::from_hours(1),
         default_max_slots: 5,
+        businesses: 50_000,
     };
     group.bench_function(BenchmarkId::new("watch, taken or left to another", jobs), |b| {
         b.iter(|| runtime.block_on(store.watch(&rules)).expect("a look"));

@@ -9,9 +9,10 @@ use super::{
     supervision::{ChildContext, Outbox, hooks_for_faults},
 };
 use crate::domain::{
+    ids::BusinessId,
     job::Disposition,
     observation::{AttemptEnd, JobEnd, Observation, Observer},
-    ports::{Clock, Promoted, Reclaimed, Storage, StoreError, Upkeep},
+    ports::{Clock, Healed, Promoted, Reclaimed, Storage, StoreError, Upkeep},
 };
 use actix::{Actor, ActorContext, Context};
 use std::{sync::Arc, time::Duration};
@@ -21,8 +22,12 @@ const BATCH: u32 = 1_000;
 /// A step that takes longer counts as lost, and is tried again at its next time. Without a limit, one connection that
 /// died without a word would end a task for good: retries would never run again, nor lost jobs come back.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
-/// Between two looks for stranded businesses.
+/// Between two rounds that look for stranded businesses.
 const HEAL_INTERVAL: Duration = Duration::from_mins(1);
+/// Businesses that one look of a round has, and the wait for the next one: a million take some minutes, and no look more
+/// than milliseconds.
+const HEAL_BATCH: u32 = 10_000;
+const HEAL_PAUSE: Duration = Duration::from_secs(3);
 /// Files that one sweep of the storage removes at most; a full one is followed by another at once.
 const SWEEP_BATCH: usize = 500;
 /// Between two checks of the storage.
@@ -53,11 +58,13 @@ pub struct MaintenanceDeps {
 pub struct Maintenance {
     child: ChildContext,
     deps: MaintenanceDeps,
+    /// So far this round has looked for stranded businesses.
+    healed_up_to: Option<BusinessId>,
 }
 
 impl Maintenance {
     pub fn new(child: ChildContext, deps: MaintenanceDeps) -> Self {
-        Self { child, deps }
+        Self { child, deps, healed_up_to: None }
     }
 
     /// `interval`, up to a tenth shorter, so that processes that started together drift apart.
@@ -136,20 +143,29 @@ impl Maintenance {
     }
 
     fn heal(&mut self, ctx: &mut Context<Self>) {
-        let upkeep = Arc::clone(&self.deps.upkeep);
+        let (upkeep, after) = (Arc::clone(&self.deps.upkeep), self.healed_up_to);
         self.child.spawn_io(
             ctx,
-            async move { answered_within(STEP_LIMIT, upkeep.heal_stranded()).await },
+            async move { answered_within(STEP_LIMIT, upkeep.heal_stranded(after, HEAL_BATCH)).await },
             |this, healed, ctx| {
-                match healed {
-                    Ok(0) => {}
-                    Ok(businesses) => {
-                        tracing::error!(businesses, "businesses had ready jobs and were not marked so; marked now");
-                        this.deps.slot_manager.send(Rung);
+                let wait = match healed {
+                    Ok(Healed { businesses, next }) => {
+                        if businesses > 0 {
+                            tracing::error!(
+                                businesses,
+                                "businesses had ready jobs and were not marked so; marked now"
+                            );
+                            this.deps.slot_manager.send(Rung);
+                        }
+                        this.healed_up_to = next;
+                        if next.is_some() { HEAL_PAUSE } else { HEAL_INTERVAL }
                     }
-                    Err(error) => tracing::warn!(%error, "stranded businesses could not be looked for"),
-                }
-                this.child.run_later(ctx, this.jittered(HEAL_INTERVAL), Self::heal);
+                    Err(error) => {
+                        tracing::warn!(%error, "stranded businesses could not be looked for");
+                        HEAL_INTERVAL
+                    }
+                };
+                this.child.run_later(ctx, this.jittered(wait), Self::heal);
             },
         );
     }

@@ -9,7 +9,7 @@ use crate::{
     },
     domain::{observation::Observer, ports::Clock, trace::Tracer},
     http::{
-        FreshAnswers, HttpActor, HttpDeps, Limits, Links, Live, MetricsDesk, Socket, TelnyxWebhook, Tokens,
+        Door, FreshAnswers, HttpActor, HttpDeps, Limits, Links, Live, MetricsDesk, Socket, TelnyxWebhook, Tokens,
         WebhookConfig,
     },
     settings::{Role, Settings},
@@ -27,11 +27,12 @@ pub(super) struct Routes {
     pub(super) readiness: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) metrics: MetricsDesk,
+    pub(super) door: Door,
     pub(super) tracer: Arc<dyn Tracer>,
 }
 
 pub(super) fn spec(settings: &Settings, addresses: &Addresses, routes: Routes, listener: TcpListener) -> ChildSpec {
-    let Routes { store, edges, clock, io, readiness, observer, metrics, tracer } = routes;
+    let Routes { store, edges, clock, io, readiness, observer, metrics, door, tracer } = routes;
     let deps = HttpDeps {
         live: Live::new(store.clone(), io.clone()),
         jobs: store.clone(),
@@ -57,6 +58,7 @@ pub(super) fn spec(settings: &Settings, addresses: &Addresses, routes: Routes, l
         api: settings.roles.has(Role::Api),
         webhooks: settings.roles.has(Role::Webhooks),
         tokens: Tokens::new(settings.http.api_tokens.clone()),
+        door,
         limits: Limits::new(settings.http.rate_limit, settings.http.rate_burst),
         transcribes: settings.transcription.base_url.is_some(),
         webhook: WebhookConfig {

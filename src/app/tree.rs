@@ -36,7 +36,7 @@ use crate::{
         ports::{Clock, WatchRules},
         reconcile::RoundRules,
     },
-    http::MetricsDesk,
+    http::{Door, MetricsDesk, connections_for_requests},
     settings::{Role, Settings},
     store::Store,
     telemetry::{
@@ -47,13 +47,18 @@ use crate::{
 use actix::Addr;
 use std::sync::{Arc, OnceLock};
 
+/// What the watch reads at a time: some thirty milliseconds of work. A million businesses are twenty looks.
+const BUSINESSES_A_LOOK: u32 = 50_000;
+
 /// Puts the actors together and starts their root.
 pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     let Parts { settings, instance, store, io, tracer, listener, shutdown, tally, ends: _, lost_lines } = parts;
     let workers = if settings.roles.has(Role::Worker) { settings.worker.count } else { 0 };
     let addresses = Addresses::new(workers);
     let (store, clock): (_, Arc<dyn Clock>) = (Arc::new(store), Arc::new(SystemClock));
-    let metrics = Arc::new(metrics(&store, lost_lines));
+    let connections = connections_for_requests(settings.database.pool_size, workers > 0);
+    let door = Door::new(settings.http.max_in_flight, connections);
+    let metrics = Arc::new(metrics(&store, door.clone(), lost_lines));
     let observer: Arc<dyn Observer> = metrics.clone();
     let (schema, beat, disk) = (Obstacle::default(), Obstacle::default(), Obstacle::default());
     let roster = Roster::default();
@@ -132,6 +137,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
         readiness: doors::readiness([schema, beat, disk], roster.clone()),
         observer: observer.clone(),
         metrics: MetricsDesk::new(metrics, store.clone()),
+        door,
         tracer,
     };
     let http = doors::spec(&settings, &addresses, routes, listener);
@@ -286,11 +292,13 @@ impl GateOpener {
     }
 }
 
-fn metrics(store: &Arc<Store>, lost_lines: LostLines) -> Metrics {
+fn metrics(store: &Arc<Store>, door: Door, lost_lines: LostLines) -> Metrics {
     let store = Arc::clone(store);
     Metrics::new(env!("CARGO_PKG_VERSION"), move || ProcessGauges {
         dropped_log_lines: lost_lines.lines() as u64,
         pool: store.pool_use(),
+        requests_in_flight: door.in_flight(),
+        requests_shed: door.shed(),
     })
 }
 
@@ -345,5 +353,6 @@ fn watch_rules(settings: &Settings) -> WatchRules {
         beat_ttl: queue.beat_ttl,
         keep: settings.audit_keep,
         default_max_slots: queue.default_max_slots,
+        businesses: BUSINESSES_A_LOOK,
     }
 }

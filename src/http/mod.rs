@@ -15,6 +15,7 @@
 //! | `transcripts` | what was said, found by its words |
 //! | `audit`, `follow_ups` | who did what, and what is still to be done |
 //! | `access`, `limits` | who may use it, and how often |
+//! | `door` | how many requests ask the database at a time |
 //! | `dashboard` | the pages at `/`, and their stream |
 //! | `health` | `/healthz`, `/readyz` |
 //! | `metrics` | `/metrics` |
@@ -33,6 +34,7 @@ mod body;
 mod bulk;
 mod businesses;
 mod dashboard;
+mod door;
 mod fleet;
 mod follow_ups;
 mod fresh;
@@ -57,6 +59,7 @@ mod webhooks;
 pub use access::Tokens;
 pub use actor::{HttpActor, Socket};
 pub use dashboard::Live;
+pub use door::{Door, connections_for_requests};
 pub use fresh::FreshAnswers;
 pub use limits::Limits;
 pub use metrics::MetricsDesk;
@@ -88,6 +91,7 @@ use crate::{
     },
 };
 use arrival::Arrival;
+use door::NoTurn;
 use problem::Problem;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, task::JoinError};
@@ -128,6 +132,8 @@ pub struct HttpDeps {
     pub live: Live,
     pub tokens: Tokens,
     pub limits: Limits,
+    /// Every question to a port goes through it.
+    pub door: Door,
     /// Whether anybody transcribes: jobs of the type `full` are refused where nobody does.
     pub transcribes: bool,
     pub webhook: WebhookConfig,
@@ -163,12 +169,12 @@ impl HttpDeps {
         &self,
         call: impl Future<Output = StoreResult<T>> + Send + 'static,
     ) -> Result<T, Problem> {
+        let call = self.door.enter()?.ask(self.time_limit, call);
         let call = AbortOnDropHandle::new(self.io.spawn(call));
-        in_time(self.time_limit, async { call.await.map(|answer| answer.map_err(|error| Problem::from(&error))) })
-            .await
+        in_time(self.time_limit, call).await
     }
 
-    /// The same for a change, which is carried through in any case.
+    /// The same for a change, which is carried through in any case once it is begun.
     async fn change_on_io<T: Send + 'static>(
         &self,
         call: impl Future<Output = StoreResult<T>> + Send + 'static,
@@ -181,8 +187,8 @@ impl HttpDeps {
         limit: Duration,
         call: impl Future<Output = StoreResult<T>> + Send + 'static,
     ) -> Result<T, Problem> {
-        let call = self.io.spawn(call);
-        in_time(limit, async { call.await.map(|answer| answer.map_err(|error| Problem::from(&error))) }).await
+        let call = self.io.spawn(self.door.enter()?.ask(limit, call));
+        in_time(limit, call).await
     }
 
     /// Enqueues one job; its attempts belong to the request's trace.
@@ -227,12 +233,13 @@ impl HttpDeps {
 
 async fn in_time<T>(
     limit: Duration,
-    answer: impl Future<Output = Result<Result<T, Problem>, JoinError>>,
+    answer: impl Future<Output = Result<Result<StoreResult<T>, NoTurn>, JoinError>>,
 ) -> Result<T, Problem> {
     match tokio::time::timeout(limit, answer).await {
-        Ok(Ok(answer)) => answer,
+        Ok(Ok(Ok(answer))) => answer.map_err(|error| Problem::from(&error)),
         Ok(Err(_)) => Err(Problem::unavailable()),
-        Err(_) => Err(Problem::timeout(limit)),
+        // Whichever of the two clocks is looked at first.
+        Ok(Ok(Err(NoTurn))) | Err(_) => Err(Problem::timeout(limit)),
     }
 }
 

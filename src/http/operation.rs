@@ -192,7 +192,7 @@ fn refusal(status: u16) -> &'static str {
         500 => "What is stored is not what was verified.",
         429 => "Too many requests of this client.",
         _ => {
-            "The database or the lookup service does not answer, or not in time, or the schema is older than this program."
+            "The database or the lookup service does not answer, or not in time, or has as many questions as it may have, or the schema is older than this program."
         }
     }
 }

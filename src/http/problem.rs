@@ -130,6 +130,13 @@ impl Problem {
         Self { retry_after: Some(10), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", title, detail) }
     }
 
+    /// As many requests ask the database as may at a time; they are through in less than this, or it does not answer.
+    pub fn overloaded() -> Self {
+        let detail = "nothing was done; send the same request again";
+        let title = "This process has its hands full";
+        Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", title, detail) }
+    }
+
     pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, "The request cannot be understood", detail)
     }

@@ -55,6 +55,7 @@ impl Checked {
                 body_limit: self.int("http.body_limit"),
                 rate_limit: self.int("http.rate_limit"),
                 rate_burst: self.int("http.rate_burst"),
+                max_in_flight: self.int("http.max_in_flight"),
                 bulk_limit: self.int("http.bulk_limit"),
                 time_limit: self.duration("http.time_limit"),
                 public_url: self.text("http.public_url").and_then(|url| url.parse().ok()),

@@ -154,6 +154,12 @@ pub(super) const KEYS: &[Key] = &[
         "requests a second of one client (its token, else its address) at one process; 0: not limited",
     ),
     key("http.rate_burst", None, Kind::Int { min: 1, max: 1_000_000 }, "so many of them at once"),
+    key(
+        "http.max_in_flight",
+        None,
+        Kind::Int { min: 1, max: 65_536 },
+        "requests of one process that ask the database at a time, or wait for their turn to; more are told to come again",
+    ),
     key("http.time_limit", None, ms(100, 600_000), "longest time of one request, apart from its body"),
     key(
         "http.public_url",

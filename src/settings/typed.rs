@@ -166,6 +166,8 @@ pub struct HttpSettings {
     /// Requests a second of one client; 0: not limited.
     pub rate_limit: u32,
     pub rate_burst: u32,
+    /// Requests that ask the database at a time.
+    pub max_in_flight: u32,
     /// In bytes.
     pub bulk_limit: usize,
     pub time_limit: Duration,

@@ -23,6 +23,7 @@ impl Watch for Store {
             .bind(millis(rules.beat_ttl))
             .bind(millis(rules.keep))
             .bind(rules.default_max_slots)
+            .bind(rules.businesses.cast_signed())
             .fetch_all(self.pool())
             .await
             .map_err(|error| clean_error(&error))?;
@@ -59,6 +60,7 @@ impl Store {
                 beat_ttl: self.config().beat_ttl,
                 keep: KEEP,
                 default_max_slots: self.config().default_max_slots,
+                businesses: i32::MAX.cast_unsigned(),
             };
             self.watch(&rules).await?;
             row = self.overview_row().await?;

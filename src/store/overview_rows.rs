@@ -50,7 +50,9 @@ impl TryFrom<StallChangeRow> for StallChange {
 #[derive(sqlx::FromRow)]
 pub(super) struct OverviewRow {
     pub(super) now: DateTime<Utc>,
+    /// When somebody looked last, if only at a part.
     pub(super) watched_at: Option<DateTime<Utc>>,
+    swept_at: Option<DateTime<Utc>>,
     #[sqlx(flatten)]
     backlog: BacklogRow,
     oldest_ready: Option<DateTime<Utc>>,
@@ -66,7 +68,7 @@ impl OverviewRow {
     pub(super) fn overview(self, businesses: Vec<BusinessView>, pulse: Vec<PulsePoint>) -> StoreResult<Overview> {
         let backlog = Backlog::from(self.backlog);
         Ok(Overview {
-            at: self.watched_at,
+            at: self.swept_at,
             stalls: self.stalls.0.into_iter().map(TryInto::try_into).collect::<StoreResult<_>>()?,
             holds: self.holds.0.into_iter().map(TryInto::try_into).collect::<StoreResult<_>>()?,
             failing: self.failing.0,

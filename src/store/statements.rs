@@ -66,7 +66,7 @@ statements! {
     begin_round = "select * from {s}.begin_round($1, $2, $3, $4)";
     note_page = "select * from {s}.note_page($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     leave_round = "select {s}.leave_round($1, $2, $3, $4)";
-    heal_stranded = "select {s}.heal_stranded()";
+    heal_stranded = "select healed, next_after from {s}.heal_next($1, $2)";
     cancel = "select job_id, outcome from {s}.cancel_jobs($1, $2, $3, $4) order by job_id";
     retry = "select job_id, outcome from {s}.retry_jobs($1, $2) order by job_id";
     expedite = "select {s}.expedite($1, $2, $3)";
@@ -157,9 +157,9 @@ statements! {
     audit = "select action_id, at, operator, action, business_id, call_sid, recording_sid, job_id, detail
                from {s}.audit_page($1, $2, $3, $4, $5, $6)";
     watch = "select change, reason, since, businesses, ready, business_id
-               from {s}.watch_work($1, $2, $3, $4, 2000, $5)";
+               from {s}.watch_next($1, $2, $3, $4, 2000, $5, $6)";
     add_pulse = "select {s}.add_pulse($1, $2, $3, $4, $5)";
-    overview = "select now() as now, w.watched_at, w.ready, w.scheduled, w.running, w.done, w.cancelled, w.dead, w.oldest_ready,
+    overview = "select now() as now, w.watched_at, coalesce(w.swept_at, w.watched_at) as swept_at, w.ready, w.scheduled, w.running, w.done, w.cancelled, w.dead, w.oldest_ready,
                        w.live_instances, w.live_workers, w.busiest,
                        (select coalesce(jsonb_agg(s order by s.since), '[]') from {s}.queue_stall s) as stalls,
                        (select coalesce(jsonb_agg(h order by h.since), '[]') from {s}.hold_now h) as holds,
@@ -195,7 +195,7 @@ statements! {
                      where job_id = (select job_id from {s}.job_ready order by job_id limit 1)";
     meter = "select w.ready, w.scheduled, w.running, w.done, w.cancelled, w.dead, w.live_instances, w.live_workers,
                     (extract(epoch from now() - w.oldest_ready) * 1000)::bigint as oldest_ready_ms,
-                    (extract(epoch from now() - w.watched_at) * 1000)::bigint as watch_age_ms,
+                    (extract(epoch from now() - coalesce(w.swept_at, w.watched_at)) * 1000)::bigint as watch_age_ms,
                     array(select reason from {s}.queue_stall order by reason) as stall_reasons,
                     array(select businesses from {s}.queue_stall order by reason) as stall_businesses,
                     (select coalesce(jsonb_agg(jsonb_build_object('business_id', b.business_id, 'in_use', b.running,

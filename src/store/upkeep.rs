@@ -8,9 +8,9 @@ use super::{
 };
 use crate::domain::{
     failure::{Failure, FailureCode},
-    ids::{CallSid, JobId},
+    ids::{BusinessId, CallSid, JobId},
     job::Disposition,
-    ports::{Promoted, Reclaimed, StoreResult, Upkeep},
+    ports::{Healed, Promoted, Reclaimed, StoreResult, Upkeep},
 };
 use async_trait::async_trait;
 use std::time::Duration;
@@ -59,11 +59,13 @@ impl Upkeep for Store {
         Ok((created.cast_unsigned(), dropped.cast_unsigned()))
     }
 
-    async fn heal_stranded(&self) -> StoreResult<u64> {
-        let healed: i64 = sqlx::query_scalar(self.sql().heal_stranded.clone())
+    async fn heal_stranded(&self, after: Option<BusinessId>, limit: u32) -> StoreResult<Healed> {
+        let (healed, next): (i64, Option<i64>) = sqlx::query_as(self.sql().heal_stranded.clone())
+            .bind(after.map_or(0, BusinessId::get))
+            .bind(limit.cast_signed())
             .fetch_one(self.pool())
             .await
             .map_err(|error| clean_error(&error))?;
-        Ok(healed.cast_unsigned())
+        Ok(Healed { businesses: healed.cast_unsigned(), next: next.map(business_id).transpose()? })
     }
 }

@@ -185,7 +185,7 @@ async fn reap(scene: Scene, store: Store) {
 async fn promote(scene: Scene, store: Store) {
     while scene.goes_on() {
         store.promote(20).await.unwrap();
-        assert_eq!(store.heal_stranded().await.unwrap(), 0);
+        assert_eq!(store.heal_stranded(None, 100).await.unwrap().businesses, 0);
     }
 }
 

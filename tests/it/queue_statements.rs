@@ -76,7 +76,7 @@ async fn run_everything(behind_pooler: bool) {
     assert_eq!(store.promote(10).await.unwrap().count, 1);
     store.reap(Duration::from_secs(10), 10).await.unwrap();
     store.rotate_history(Duration::from_hours(1)).await.unwrap();
-    store.heal_stranded().await.unwrap();
+    store.heal_stranded(None, 100).await.unwrap();
     store.fleet_status().await.unwrap();
     store.versions().await.unwrap();
     store.records().await.unwrap();
@@ -256,10 +256,13 @@ async fn as_the_release_before(database: &Database) {
                                 '{null}', '{null}')";
     let held: i64 = sqlx::query_scalar(settle).bind(job).bind(lease).fetch_one(&mut connection).await.unwrap();
     assert_eq!(held, lease);
-    sqlx::query("select * from watch_queue(0, 60000, 10000, 3600000, 100, 5)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    for step in [
+        "select * from watch_queue(0, 60000, 10000, 3600000, 100, 5)",
+        "select * from watch_work(0, 60000, 10000, 3600000, 100, 5)",
+        "select heal_stranded()",
+    ] {
+        connection.execute(step).await.unwrap();
+    }
     sqlx::query(claim).fetch_one(&mut connection).await.unwrap();
     let reaped: i64 = sqlx::query_scalar("select count(*) from reap(10000, 10, 3::smallint)")
         .fetch_one(&mut connection)

@@ -177,12 +177,12 @@ async fn a_business_that_lost_its_mark_is_found_and_one_with_a_bell_is_not_meant
     let database = Database::migrated().await;
     let mut claimer = Claimer::new(&database).await;
     claimer.store.enqueue(&(0..9).map(|n| new_job(1, n)).collect::<Vec<_>>()).await.unwrap();
-    assert_eq!(claimer.store.heal_stranded().await.unwrap(), 0, "its bell is on the way");
+    assert_eq!(claimer.store.heal_stranded(None, 100).await.unwrap().businesses, 0, "its bell is on the way");
     assert_eq!(claimer.claim(1).await.len(), 1);
-    assert_eq!(claimer.store.heal_stranded().await.unwrap(), 0);
+    assert_eq!(claimer.store.heal_stranded(None, 100).await.unwrap().businesses, 0);
     execute(&database, "update business set has_more = false").await;
     assert!(claimer.claim(1).await.is_empty());
-    assert_eq!(claimer.store.heal_stranded().await.unwrap(), 1);
+    assert_eq!(claimer.store.heal_stranded(None, 100).await.unwrap().businesses, 1);
     assert_eq!(claimer.claim(1).await.len(), 1);
 }
 

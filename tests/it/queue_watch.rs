@@ -23,6 +23,7 @@ pub fn rules() -> WatchRules {
         beat_ttl: Duration::from_secs(10),
         keep: Duration::from_hours(24),
         default_max_slots: DEFAULT_SLOTS,
+        businesses: 50_000,
     }
 }
 

@@ -71,6 +71,8 @@ pub struct WatchRules {
     pub keep: Duration,
     /// Slots of a business that is met for the first time.
     pub default_max_slots: i32,
+    /// How many one look has; where there are more, the figures are complete after several of them.
+    pub businesses: u32,
 }
 
 /// A process as the fleet sees it. `actors` is what `status` shows of its tree.

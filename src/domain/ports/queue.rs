@@ -115,8 +115,16 @@ pub trait Upkeep: Send + Sync {
     async fn promote(&self, limit: u32) -> StoreResult<Promoted>;
     /// Creates the partitions of the days to come and drops those older than `keep`. Returns (created, dropped).
     async fn rotate_history(&self, keep: Duration) -> StoreResult<(u32, u32)>;
-    /// Businesses that have ready jobs but are not marked so; must be 0. Those found are marked.
-    async fn heal_stranded(&self) -> StoreResult<u64>;
+    /// Looks for businesses that have ready jobs but are not marked so, among the next `limit` behind `after`; there must
+    /// be none. Those found are marked.
+    async fn heal_stranded(&self, after: Option<BusinessId>, limit: u32) -> StoreResult<Healed>;
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Healed {
+    pub businesses: u64,
+    /// Where to go on; `None`: it was the last one.
+    pub next: Option<BusinessId>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -81,6 +81,7 @@ pub async fn recording(
             let job = match wanted(&deps, &request, payload).await {
                 Ok(job) => job,
                 Err(Refused::For(faults)) => return Err(refused(Some(payload), faults)),
+                Err(Refused::Shed(problem)) => return Err(problem),
                 Err(Refused::ForNow(failure)) => {
                     let call_sid = call_of(payload);
                     tracing::warn!(%failure, call_sid, "whose call it is could not be looked up; the webhook is to be sent again");
@@ -127,6 +128,8 @@ fn say_refused(request: &HttpRequest, payload: Option<&Value>, reason: &str) {
 enum Refused {
     For(Vec<FieldFault>),
     ForNow(Failure),
+    /// Too many are under way.
+    Shed(Problem),
 }
 
 /// The job, with its business by the rules of [`crate::domain::mapping`].
@@ -173,7 +176,11 @@ async fn look_up(
         from: text(payload, "from").map(ToOwned::to_owned),
         to: text(payload, "to").map(ToOwned::to_owned),
     };
-    let asked = deps.io.spawn(async move { lookup.business_of(&facts).await });
+    let place = deps.door.enter().map_err(Refused::Shed)?;
+    let asked = deps.io.spawn(async move {
+        let _place = place;
+        lookup.business_of(&facts).await
+    });
     match AbortOnDropHandle::new(asked).await {
         Ok(Ok(business)) => business.ok_or_else(unknown),
         Ok(Err(failure)) => Err(Refused::ForNow(failure)),

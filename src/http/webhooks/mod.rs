@@ -68,6 +68,7 @@ pub async fn recording(
             say_refused(&deps, &request, &fields, problem.detail());
             return Err(problem);
         }
+        Err(Refused::Shed(problem)) => return Err(problem),
         Err(Refused::ForNow(failure)) => {
             let call_sid = fields.call_sid(deps.sid_form).map(|sid| sid.to_string());
             tracing::warn!(%failure, call_sid, "whose call it is could not be looked up; the webhook is to be sent again");
@@ -104,6 +105,8 @@ fn say_lost(deps: &HttpDeps, fields: &Fields, status: &'static str) {
 enum Refused {
     For(Vec<FieldFault>),
     ForNow(Failure),
+    /// Too many are under way.
+    Shed(Problem),
 }
 
 /// The job, with its business by the rules of [`crate::domain::mapping`].
@@ -168,7 +171,11 @@ async fn look_up(
         from: fields.get("From").map(ToOwned::to_owned),
         to: fields.get("To").map(ToOwned::to_owned),
     };
-    let asked = deps.io.spawn(async move { Arc::clone(&lookup).business_of(&facts).await });
+    let place = deps.door.enter().map_err(Refused::Shed)?;
+    let asked = deps.io.spawn(async move {
+        let _place = place;
+        Arc::clone(&lookup).business_of(&facts).await
+    });
     match AbortOnDropHandle::new(asked).await {
         Ok(Ok(Some(business))) => Ok(Some(business)),
         Ok(Ok(None)) => Err(unknown()),

@@ -37,6 +37,9 @@ type Seconds = Gauge<f64, AtomicU64>;
 pub struct ProcessGauges {
     pub dropped_log_lines: u64,
     pub pool: PoolUse,
+    pub requests_in_flight: u32,
+    /// Since the start.
+    pub requests_shed: u64,
 }
 
 /// The metrics of this process. They are told what happens, see [`Observer`].
@@ -165,7 +168,7 @@ impl Metrics {
 
     /// What is read now.
     fn process(&self, is_ready: bool) -> Registry {
-        let ProcessGauges { dropped_log_lines, pool } = (self.gauges)();
+        let ProcessGauges { dropped_log_lines, pool, requests_in_flight, requests_shed } = (self.gauges)();
         let mut registry = Registry::default();
         let connections: Labelled<Gauge> = family();
         for (state, count) in [("in_use", pool.in_use), ("idle", pool.idle)] {
@@ -176,6 +179,10 @@ impl Metrics {
         let dropped: Counter = Counter::default();
         dropped.inc_by(dropped_log_lines);
         register(&mut registry, &table::LOG_LINES_DROPPED, dropped);
+        register(&mut registry, &table::REQUESTS_IN_FLIGHT, gauge(requests_in_flight));
+        let shed: Counter = Counter::default();
+        shed.inc_by(requests_shed);
+        register(&mut registry, &table::REQUESTS_SHED, shed);
         register(&mut registry, &table::READY, gauge(is_ready));
         registry
     }

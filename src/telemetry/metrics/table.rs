@@ -92,6 +92,10 @@ metrics! {
         "Transactions since the oldest one that a session, replication slot or prepared transaction still needs: dead rows since then cannot be vacuumed, and slow every claim";
     JOBS_ENQUEUED = Process Counter "callspool_jobs_enqueued_total" ["deduplicated"]
         "Jobs that this process's routes enqueued, or found there already";
+    REQUESTS_IN_FLIGHT = Process Gauge "callspool_requests_in_flight" []
+        "Requests that ask the database, or wait for their turn to; at most `http.max_in_flight`";
+    REQUESTS_SHED = Process Counter "callspool_requests_shed_total" []
+        "Requests that were answered 503 `overloaded` because that many were under way";
     ATTEMPTS_STARTED = Process Counter "callspool_attempts_started_total" []
         "Attempts that this process's workers began";
     ATTEMPTS = Process Counter "callspool_attempts_total" ["reason"]
