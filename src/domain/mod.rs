@@ -13,6 +13,7 @@ pub mod audit;
 pub mod backfill;
 pub mod business;
 pub mod completion;
+pub mod database_url;
 pub mod details;
 pub mod duration;
 pub mod enqueue_request;

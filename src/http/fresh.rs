@@ -15,8 +15,8 @@ const STATUS_FOR: Duration = Duration::from_secs(1);
 /// Those of this process. Cheap to clone; each clone is the same.
 #[derive(Clone)]
 pub struct FreshAnswers {
-    /// Whether the database answers.
-    pub(super) ping: Fresh<bool>,
+    /// Whether the database answers; `None`: not in time.
+    pub(super) ping: Fresh<Option<StoreResult<()>>>,
     pub(super) status: Fresh<StoreResult<FleetStatus>>,
 }
 

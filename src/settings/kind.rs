@@ -3,6 +3,7 @@
 use crate::domain::{
     access::MIN_SECRET,
     account::{Account, ApiKey},
+    database_url::Hosts,
     duration::{self, words},
     ids::{AccountSid, SidForm},
     layout::Layout,
@@ -80,7 +81,8 @@ pub(super) enum Kind {
     LinkSecrets,
     /// `name=value` pairs as OpenTelemetry writes them; never shown.
     OtlpHeaders,
-    /// A `postgres://` URL that the driver understands; never shown.
+    /// A `postgres://` URL that the driver understands, of one host or several; never shown. What is wrong with one of
+    /// several is a rule of its own.
     PostgresUrl,
 }
 
@@ -164,8 +166,9 @@ impl Kind {
             Self::Ed25519Key => ed25519_key(raw).map(|_| text()),
             Self::PostgresUrl => {
                 let scheme = ["postgres:", "postgresql:"].iter().any(|scheme| raw.starts_with(scheme));
-                let parsed = scheme && raw.parse::<PgConnectOptions>().is_ok();
-                parsed.then(text)
+                let is_understood = |url: &String| url.parse::<PgConnectOptions>().is_ok();
+                let parsed = Hosts::of(raw).map_or(true, |hosts| hosts.urls.iter().all(is_understood));
+                (scheme && parsed).then(text)
             }
         }
     }
@@ -216,7 +219,7 @@ impl Kind {
             Self::OtlpHeaders => {
                 "name=value, separated by commas; in a value, spaces and commas as %20 and %2C".to_owned()
             }
-            Self::PostgresUrl => "a postgres:// URL".to_owned(),
+            Self::PostgresUrl => "a postgres:// URL; several hosts as host1:5432,host2:5432".to_owned(),
         }
     }
 }
@@ -286,10 +289,23 @@ mod tests {
 
     #[test]
     fn a_database_url_is_one_that_the_driver_understands() {
-        for good in ["postgres://u:p@h/db", "postgresql://h:6543/db?sslmode=require&pgbouncer=true"] {
+        for good in [
+            "postgres://u:p@h/db",
+            "postgresql://h:6543/db?sslmode=require&pgbouncer=true",
+            "postgres://u:p@h1,h2:6543,[::1]:5432/db?target_session_attrs=read-write",
+            "postgres:///db?host=/run/a,/run/b",
+        ] {
             assert!(Kind::PostgresUrl.check(good).is_some(), "{good}");
         }
-        for bad in ["", "mysql://h/db", "postgres", "postgres://h:99999/db", "postgres://h/db?sslmode=maybe"] {
+        for bad in [
+            "",
+            "mysql://h/db",
+            "mysql://h1,h2/db",
+            "postgres",
+            "postgres://h:99999/db",
+            "postgres://h/db?sslmode=maybe",
+            "postgres://h1,h2/db?sslmode=maybe",
+        ] {
             assert!(Kind::PostgresUrl.check(bad).is_none(), "{bad}");
         }
     }

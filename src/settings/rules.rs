@@ -4,6 +4,7 @@ use super::checked::Checked;
 use crate::domain::{
     access::{ApiToken, LinkSecrets, MIN_SECRET},
     completion::CompletionSecrets,
+    database_url::Hosts,
     ids::AccountSid,
     media::Forms,
 };
@@ -19,6 +20,7 @@ impl Checked {
         if !set("database.url") && !self.environment.embeds_database() {
             faults.push("database.url: DATABASE_URL is required outside development and test".to_owned());
         }
+        self.hosts_rules(faults);
         self.pooler_rules(faults);
         self.account_rules(faults);
         // Whose a recording is, is told by the origin of its URL.
@@ -127,6 +129,15 @@ impl Checked {
         }
     }
 
+    /// Of URLs with several hosts.
+    fn hosts_rules(&self, faults: &mut Vec<String>) {
+        for path in ["database.url", "migrations.database_url"] {
+            if let Some(Err(fault)) = self.text(path).map(Hosts::of) {
+                faults.push(format!("{path} (from {}): {fault}", self.origin(path)));
+            }
+        }
+    }
+
     /// A session's lock and LISTEN do not work through a transaction-mode pooler, and it refuses a session's settings.
     fn pooler_rules(&self, faults: &mut Vec<String>) {
         if !self.is_pooled() {
@@ -143,7 +154,9 @@ impl Checked {
             )),
             Some(_) => {}
         }
-        let options = pooled.and_then(|url| url.parse::<PgConnectOptions>().ok());
+        // Of every host the same.
+        let first = pooled.and_then(|url| Hosts::of(url).ok()?.urls.into_iter().next());
+        let options = first.and_then(|url| url.parse::<PgConnectOptions>().ok());
         if options.is_some_and(|options| options.get_options().is_some()) {
             faults.push(fault(
                 "DATABASE_URL or PGOPTIONS sets options of the session, which no transaction-mode pooler keeps",

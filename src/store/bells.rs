@@ -1,6 +1,6 @@
 //! Bells by LISTEN, on a connection of their own: behind a transaction-mode PgBouncer nobody hears them.
 
-use super::{Store, errors::clean_error};
+use super::{Store, errors::clean_error, hosts::Seat};
 use crate::domain::ports::{Bell, BellEar, Bells, StoreResult};
 use async_trait::async_trait;
 use sqlx::postgres::{PgListener, PgPoolOptions};
@@ -28,21 +28,33 @@ impl Bells for Store {
 /// What a bell for cancelled jobs carries; the others carry nothing.
 pub(super) const CANCEL: &str = "cancel";
 
-pub(super) struct Ear(PgListener);
+pub(super) struct Ear {
+    listener: PgListener,
+    /// Where there are several hosts.
+    seat: Option<Seat>,
+}
 
 impl Ear {
     /// `role`: what this connection is for, as `pg_stat_activity` shows it.
     pub(super) async fn open(store: &Store, role: &str, channel: &str) -> Result<Self, sqlx::Error> {
-        let options =
-            store.0.direct.0.clone().application_name(&format!("callspool-{role}/{}", store.config().instance));
+        let (options, seat) = store.0.direct.options().await?;
+        let options = options.application_name(&format!("callspool-{role}/{}", store.config().instance));
         // A pool of one: the listener takes its connection for good.
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(store.config().acquire_timeout)
             .connect_lazy_with(options);
-        let mut listener = PgListener::connect_with(&pool).await?;
-        listener.listen(channel).await?;
-        Ok(Self(listener))
+        let open = async {
+            let mut listener = PgListener::connect_with(&pool).await?;
+            // A standby refuses it.
+            listener.listen(channel).await?;
+            Ok(listener)
+        };
+        let listener = match &seat {
+            None => open.await?,
+            Some(seat) => seat.watch(open).await?,
+        };
+        Ok(Self { listener, seat })
     }
 }
 
@@ -50,10 +62,18 @@ impl Ear {
 impl BellEar for Ear {
     async fn hear(&mut self) -> StoreResult<Bell> {
         // `try_recv` answers `None` when the connection broke; `recv` would reconnect without a word.
-        match self.0.try_recv().await {
+        let heard = match &self.seat {
+            None => self.listener.try_recv().await,
+            // One that ends is the first sign of a primary that does.
+            Some(seat) => {
+                let hear = async { self.listener.try_recv().await?.map(Some).ok_or_else(broken) };
+                seat.watch(hear).await
+            }
+        };
+        match heard {
             Ok(Some(first)) => {
                 let mut cancel = first.payload() == CANCEL;
-                while let Some(next) = self.0.next_buffered() {
+                while let Some(next) = self.listener.next_buffered() {
                     cancel |= next.payload() == CANCEL;
                 }
                 Ok(Bell { cancel })
@@ -62,4 +82,8 @@ impl BellEar for Ear {
             Err(error) => Err(clean_error(&error)),
         }
     }
+}
+
+fn broken() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::UnexpectedEof.into())
 }

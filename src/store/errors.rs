@@ -1,5 +1,6 @@
 //! Errors of the database, made fit to be logged: no address, no credentials, no row's content.
 
+use super::hosts::NoPrimary;
 use crate::domain::ports::StoreError;
 
 /// PostgreSQL's own message is kept (its detail, which quotes values, is not); of anything else only the kind.
@@ -11,6 +12,9 @@ pub(super) fn clean_error(error: &sqlx::Error) -> StoreError {
             return StoreError::new(code.map(Into::into), format!("{POOLER_HINT}: {message}"));
         }
         return StoreError::new(code.map(Into::into), message);
+    }
+    if let Some(none) = NoPrimary::of(error) {
+        return StoreError::new(none.sqlstate.clone(), &none.message);
     }
     let text = match error {
         sqlx::Error::Io(io) => format!("not reached: {}", io.kind()),
@@ -45,10 +49,11 @@ fn is_of_a_pooler(code: &str, message: &str) -> bool {
 
 /// Whether trying again later can end otherwise.
 pub(super) fn can_pass(error: &sqlx::Error) -> bool {
-    let Some(answer) = error.as_database_error() else {
-        return !matches!(error, sqlx::Error::Configuration(_));
+    let code = match (NoPrimary::of(error), error.as_database_error()) {
+        (Some(NoPrimary { sqlstate: Some(code), .. }), _) => code.into(),
+        (None, Some(answer)) => answer.code().unwrap_or_default(),
+        _ => return !matches!(error, sqlx::Error::Configuration(_)),
     };
-    let code = answer.code().unwrap_or_default();
     // 08 connection, 53 resources, 57P0x shutdown and 57014 timeout, 55P03 lock timeout, 40 serialisation and deadlock,
     // 25P03 a session that was frozen in its transaction, 25006 a standby that is not promoted yet (PostgreSQL
     // documentation, Appendix A).

@@ -3,6 +3,7 @@
 use super::{
     Store,
     errors::clean_error,
+    hosts::{IS_READ_ONLY, NoPrimary},
     rows::{AttemptRow, EnqueuedRow, JobRow},
 };
 use crate::domain::{
@@ -70,7 +71,12 @@ impl JobBook for Store {
     }
 
     async fn ping(&self) -> StoreResult<()> {
-        sqlx::query("select 1").execute(self.pool()).await.map(|_| ()).map_err(|error| clean_error(&error))
+        let asked = async {
+            self.pool().has_primary().await?;
+            let is_read_only: bool = sqlx::query_scalar(IS_READ_ONLY).fetch_one(self.pool()).await?;
+            if is_read_only { Err(NoPrimary::a_standby().into()) } else { Ok(()) }
+        };
+        asked.await.map_err(|error: sqlx::Error| clean_error(&error))
     }
 }
 

@@ -4,6 +4,7 @@
 //! Statements name the schema themselves ([`statements`]), because the pool may stand behind a transaction-mode
 //! PgBouncer, where no session has a search path, and all go one way, which knows how to live with one ([`pool`]). Two
 //! connections go past the pool, to `MIGRATION_DATABASE_URL`: the migrator's ([`gate`]) and the listener's ([`bells`]).
+//! All of them lead to the primary where a URL names several hosts ([`hosts`]).
 
 mod after;
 mod backfill;
@@ -15,6 +16,7 @@ mod fleet;
 mod gate;
 mod hold_rows;
 mod holds;
+mod hosts;
 mod jobs;
 mod meter;
 mod operate_rows;
@@ -59,12 +61,12 @@ pub use crate::domain::{
 };
 
 use crate::domain::{ids::InstanceId, ports::StoreResult, retry::RetryPolicy};
-use errors::clean_error;
+use hosts::Address;
 use pool::Pool;
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use secrecy::SecretString;
+use sqlx::postgres::PgPoolOptions;
 use statements::Statements;
-use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// Where the database is and how it is used.
 #[derive(Debug, Clone)]
@@ -102,29 +104,32 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     pool: Pool,
-    direct: ConnectOptions,
+    direct: Address,
     statements: Statements,
     config: StoreConfig,
-}
-
-/// `PgConnectOptions` prints its password in `Debug`.
-#[derive(Clone)]
-struct ConnectOptions(PgConnectOptions);
-
-impl std::fmt::Debug for ConnectOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ConnectOptions")
-    }
 }
 
 impl Store {
     /// Makes the pool; connections are opened when they are needed, so that a process starts while the database is
     /// away. Call it on the I/O runtime.
     pub fn connect(config: StoreConfig) -> StoreResult<Self> {
-        let options = parse(&config.url)?.application_name(&format!("callspool/{}", config.instance));
-        let direct = ConnectOptions(config.direct_url.as_ref().map_or_else(|| Ok(options.clone()), parse)?);
+        let name = format!("callspool/{}", config.instance);
+        let address = Address::of("DATABASE_URL", &config.url, |options| {
+            let options = options.application_name(&name);
+            // A pooler refuses what it cannot set again for each transaction. No statement here is a float's.
+            if config.behind_pooler {
+                options.extra_float_digits(None).statement_cache_capacity(0)
+            } else {
+                options
+            }
+        })?;
+        let direct = match &config.direct_url {
+            // The same hosts, looked at once for both.
+            None => address.clone(),
+            Some(url) => Address::of("MIGRATION_DATABASE_URL", url, |options| options)?,
+        };
         let pool = PgPoolOptions::new().max_connections(config.pool_size).acquire_timeout(config.acquire_timeout);
-        let pool = Pool::new(pool, options, config.behind_pooler);
+        let pool = Pool::new(pool, address, config.behind_pooler);
         let statements = Statements::new(&config.schema);
         Ok(Self(Arc::new(Inner { pool, direct, statements, config })))
     }
@@ -150,10 +155,6 @@ impl Store {
     pub fn statements(&self) -> Vec<(&'static str, String)> {
         self.0.statements.all()
     }
-}
-
-fn parse(url: &SecretString) -> StoreResult<PgConnectOptions> {
-    PgConnectOptions::from_str(url.expose_secret()).map_err(|error| clean_error(&error))
 }
 
 /// A duration as whole milliseconds, for SQL.

@@ -5,15 +5,20 @@
 //! session's, and runs in an explicit transaction, which keeps both round trips in one session. Elsewhere statements
 //! are prepared once for each connection and run as they are.
 //!
+//! Where a URL names several hosts, the connection is one to the primary, and what its errors say of that is heeded: see
+//! [`super::hosts`].
+//!
 //! The driver also asks for types that it does not know in between, which would end an unnamed statement. So no
 //! statement of ours takes or gives a type that is not PostgreSQL's own; a test holds that.
 
+use super::hosts::{Address, Pools, Seat};
 use crate::domain::observation::PoolUse;
 use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future, stream};
 use sqlx::{
     Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
     error::BoxDynError,
-    postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+    pool::PoolConnection,
+    postgres::{PgArguments, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 use std::{future::Future, pin::Pin};
 
@@ -23,8 +28,14 @@ type BoxStream<'e> = Pin<Box<dyn stream::Stream<Item = Result<Either<PgQueryResu
 /// A statement that is given to `&Pool` is one transaction; for several in one there is [`Pool::begin`].
 #[derive(Debug)]
 pub(super) struct Pool {
-    pool: PgPool,
+    hosts: PoolHosts,
     sessions: Sessions,
+}
+
+#[derive(Debug)]
+enum PoolHosts {
+    One(PgPool),
+    Several(Pools),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,34 +48,60 @@ enum Sessions {
 
 impl Pool {
     /// Opens no connection yet. `behind_pooler`: a transaction-mode pooler's address.
-    pub(super) fn new(pool: PgPoolOptions, options: PgConnectOptions, behind_pooler: bool) -> Self {
-        if behind_pooler {
-            // A pooler refuses what it cannot set again for each transaction. No statement here is a float's.
-            let options = options.extra_float_digits(None).statement_cache_capacity(0);
-            return Self { pool: pool.connect_lazy_with(options), sessions: Sessions::Shared };
+    pub(super) fn new(pool: PgPoolOptions, address: Address, behind_pooler: bool) -> Self {
+        let hosts = match address {
+            Address::One(options) => PoolHosts::One(pool.connect_lazy_with(*options)),
+            Address::Several(hosts) => PoolHosts::Several(Pools::new(hosts, pool)),
+        };
+        let sessions = if behind_pooler { Sessions::Shared } else { Sessions::Kept };
+        Self { hosts, sessions }
+    }
+
+    async fn acquire(&self) -> Result<(PoolConnection<Postgres>, Option<Seat>), Error> {
+        match &self.hosts {
+            PoolHosts::One(pool) => Ok((pool.acquire().await?, None)),
+            PoolHosts::Several(pools) => pools.acquire().await.map(|(connection, seat)| (connection, Some(seat))),
         }
-        Self { pool: pool.connect_lazy_with(options), sessions: Sessions::Kept }
+    }
+
+    /// Says at once where several hosts have no primary; a single host is not asked.
+    pub(super) async fn has_primary(&self) -> Result<(), Error> {
+        match &self.hosts {
+            PoolHosts::One(_) => Ok(()),
+            PoolHosts::Several(pools) => pools.is_there().await,
+        }
     }
 
     /// Whoever waits for it may give up at any moment: nothing is left open.
     pub(super) async fn begin(&self) -> Result<Transaction, Error> {
-        let connection = self.pool.acquire().await?;
+        let (connection, seat) = self.acquire().await?;
         // A task of its own, because sqlx 0.9.0 forgets a BEGIN whose answer nobody awaits any more (its issue 4385):
         // the connection would go back into the pool with an open transaction, and keep a session of the pooler's.
-        let begun = tokio::spawn(sqlx::Transaction::begin(connection, None)).await;
-        let inner = begun.map_err(|_| Error::WorkerCrashed)??;
-        Ok(Transaction { inner, sessions: self.sessions })
+        let task = tokio::spawn(sqlx::Transaction::begin(connection, None));
+        let begun = watched(seat.as_ref(), async { task.await.map_err(|_| Error::WorkerCrashed)? });
+        let inner = begun.await?;
+        Ok(Transaction { inner, sessions: self.sessions, seat })
     }
 
     /// `limit`: what it was made with.
     pub(super) fn connections(&self, limit: u32) -> PoolUse {
-        // Two looks at what changes: never less than none.
-        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
-        PoolUse { in_use: self.pool.size().saturating_sub(idle), idle, limit }
+        let count = |pool: &PgPool| {
+            // Two looks at what changes: never less than none.
+            let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+            (pool.size().saturating_sub(idle), idle)
+        };
+        let (in_use, idle) = match &self.hosts {
+            PoolHosts::One(pool) => count(pool),
+            PoolHosts::Several(pools) => pools.with(count).unwrap_or_default(),
+        };
+        PoolUse { in_use, idle, limit }
     }
 
     pub(super) async fn close(&self) {
-        self.pool.close().await;
+        match &self.hosts {
+            PoolHosts::One(pool) => pool.close().await,
+            PoolHosts::Several(pools) => pools.close().await,
+        }
     }
 }
 
@@ -76,16 +113,22 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if self.sessions == Sessions::Kept {
-            return self.pool.fetch_many(query);
+        if let (Sessions::Kept, PoolHosts::One(pool)) = (self.sessions, &self.hosts) {
+            return pool.fetch_many(query);
         }
-        let committed = async move {
-            let mut transaction = self.begin().await?;
-            let answers: Vec<_> = transaction.fetch_many(query).try_collect().await?;
-            transaction.commit().await?;
+        let answered = async move {
+            let answers: Vec<_> = if self.sessions == Sessions::Kept {
+                let (mut connection, seat) = self.acquire().await?;
+                watched(seat.as_ref(), connection.fetch_many(query).try_collect()).await?
+            } else {
+                let mut transaction = self.begin().await?;
+                let answers = transaction.fetch_many(query).try_collect().await?;
+                transaction.commit().await?;
+                answers
+            };
             Ok(stream::iter(answers).map(Ok))
         };
-        committed.try_flatten_stream().boxed()
+        answered.try_flatten_stream().boxed()
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Option<PgRow>>
@@ -93,16 +136,20 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if self.sessions == Sessions::Kept {
-            return self.pool.fetch_optional(query);
+        if let (Sessions::Kept, PoolHosts::One(pool)) = (self.sessions, &self.hosts) {
+            return pool.fetch_optional(query);
         }
-        let committed = async move {
+        let answered = async move {
+            if self.sessions == Sessions::Kept {
+                let (mut connection, seat) = self.acquire().await?;
+                return watched(seat.as_ref(), connection.fetch_optional(query)).await;
+            }
             let mut transaction = self.begin().await?;
             let row = transaction.fetch_optional(query).await?;
             transaction.commit().await?;
             Ok(row)
         };
-        committed.boxed()
+        answered.boxed()
     }
 
     fn prepare_with<'e>(self, _: SqlStr, _: &'e [PgTypeInfo]) -> BoxFuture<'e, PgStatement>
@@ -125,11 +172,21 @@ impl<'p> Executor<'p> for &'p Pool {
 pub(super) struct Transaction {
     inner: sqlx::Transaction<'static, Postgres>,
     sessions: Sessions,
+    /// Where there are several hosts.
+    seat: Option<Seat>,
 }
 
 impl Transaction {
     pub(super) async fn commit(self) -> Result<(), Error> {
-        self.inner.commit().await
+        watched(self.seat.as_ref(), self.inner.commit()).await
+    }
+}
+
+/// `answer`, unless its host is none any more before it comes.
+async fn watched<T>(seat: Option<&Seat>, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match seat {
+        None => answer.await,
+        Some(seat) => seat.watch(answer).await,
     }
 }
 
@@ -141,11 +198,15 @@ impl<'c> Executor<'c> for &'c mut Transaction {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
+        let seat = self.seat.as_ref();
         let connection: &'c mut PgConnection = &mut self.inner;
-        match self.sessions {
+        let answers = match self.sessions {
             Sessions::Kept => connection.fetch_many(query),
             Sessions::Shared => connection.fetch_many(Unnamed(query)),
-        }
+        };
+        let Some(seat) = seat else { return answers };
+        let collected = seat.watch(answers.try_collect::<Vec<_>>());
+        collected.map_ok(|answers| stream::iter(answers).map(Ok)).try_flatten_stream().boxed()
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Option<PgRow>>
@@ -153,11 +214,13 @@ impl<'c> Executor<'c> for &'c mut Transaction {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
+        let seat = self.seat.as_ref();
         let connection: &'c mut PgConnection = &mut self.inner;
-        match self.sessions {
+        let answer = match self.sessions {
             Sessions::Kept => connection.fetch_optional(query),
             Sessions::Shared => connection.fetch_optional(Unnamed(query)),
-        }
+        };
+        watched(seat, answer).boxed()
     }
 
     fn prepare_with<'e>(self, _: SqlStr, _: &'e [PgTypeInfo]) -> BoxFuture<'e, PgStatement>

@@ -158,6 +158,18 @@ pub const ALL: &[Event] = &[
         &["version", "reason", "sqlstate", "set"],
         "a migration failed; the process goes on",
     ),
+    event(
+        "",
+        "DATABASE_PRIMARY",
+        &["host", "place", "timeline", "url"],
+        "of several hosts in url, the one at this place is the primary and is used from now on",
+    ),
+    event(
+        "❌",
+        "DATABASE_NO_PRIMARY",
+        &["hosts", "standbys", "reason", "url"],
+        "no host in url takes writes: nothing is claimed until one does",
+    ),
     event("", "SCHEMA_WAITING", &["have", "need"], "workers wait for a schema that fits"),
     event("", "SCHEMA_READY", &["have", "need"], "the schema fits: workers start"),
     event(

@@ -13,11 +13,14 @@ mod support;
 mod cluster;
 mod pgbouncer;
 mod s3;
+#[allow(dead_code, reason = "shared with the chaos command")]
+mod standby;
 
 mod api_fuzz;
 mod bucket;
 mod bucket_azure;
 mod bucket_run;
+mod failover;
 mod gate_pooler;
 mod gate_restart;
 mod pooled;

@@ -58,6 +58,7 @@ mod gate_schema;
 mod gate_trouble;
 mod holds;
 mod holds_fleet;
+mod hosts;
 mod links;
 mod log;
 mod log_markers;

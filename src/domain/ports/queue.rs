@@ -25,7 +25,7 @@ pub trait JobBook: Send + Sync {
     async fn jobs(&self, filter: &JobFilter) -> StoreResult<Vec<JobView>>;
     /// Tells the fleet that jobs came in. A hint, never the truth: the doorbell's row is.
     async fn ring(&self) -> StoreResult<()>;
-    /// One cheap query, for readiness.
+    /// One cheap query, for readiness: the database answers and takes writes.
     async fn ping(&self) -> StoreResult<()>;
 }
 

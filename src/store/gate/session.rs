@@ -1,7 +1,7 @@
 //! The dedicated connection: it holds the lock and applies migrations.
 
 use super::{
-    super::{ConnectOptions, Store, fleet::HolderRow},
+    super::{Store, fleet::HolderRow},
     apply,
     failures::{Which, failure, migrate_failure},
     history::{self, History},
@@ -35,9 +35,9 @@ pub(super) struct Session {
 impl Session {
     pub(super) async fn open(store: Store) -> Result<Self, MigrationFailure> {
         let app = format!("callspool-migrator/{}", store.config().instance);
-        let options = connect_options(&store.0.direct, &app);
         let open = async {
-            let mut connection = PgConnection::connect_with(&options).await?;
+            let change = |options| connect_options(options, &app);
+            let (mut connection, options) = store.0.direct.connect(change).await?;
             pooler::refuse_shared_sessions(&mut connection, &options).await?;
             configure(&mut connection, store.config(), None, None, None).await?;
             let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut connection).await?;
@@ -265,7 +265,7 @@ fn with_retries(failure: MigrationFailure, source: &Source) -> MigrationFailure 
 }
 
 /// Nothing but what a pooler lets through: the rest is set when the session has been proved to be one.
-fn connect_options(direct: &ConnectOptions, app: &str) -> PgConnectOptions {
+fn connect_options(direct: PgConnectOptions, app: &str) -> PgConnectOptions {
     // A migration is slow by nature, and its text may be long: nobody wants it in the log.
-    direct.0.clone().application_name(app).extra_float_digits(None).disable_statement_logging()
+    direct.application_name(app).extra_float_digits(None).disable_statement_logging()
 }
