@@ -12,7 +12,7 @@ use crate::{
         follow_up::FollowUpDeps,
         hold_board::HoldBoard,
         hold_keeper::HoldKeeperDeps,
-        job_types::{DownloadOnly, Full, GuardDeps, Guarded, JobHandler, JobHandlers, Wanted},
+        job_types::{DownloadOnly, Fence, Full, GuardDeps, Guarded, JobHandler, JobHandlers, Wanted},
         listener::ListenerDeps,
         maintenance::MaintenanceDeps,
         migration::MigrationDeps,
@@ -192,6 +192,7 @@ impl Wiring<'_> {
                 forms: settings.recordings.forms.clone(),
                 audio: AudioRules { tolerance: settings.audio.duration_tolerance },
             },
+            Fence::new(self.store.clone(), settings.queue.beat_interval),
         ));
         let full = Full::new(download.clone(), Arc::clone(&edges.storage), edges.transcriber.clone());
         JobHandlers { download_only: guarded(download), full: guarded(Arc::new(full)) }

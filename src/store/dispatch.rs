@@ -15,7 +15,7 @@ use crate::domain::{
         not_ready_for,
     },
     lease::{Holder, LeaseId},
-    ports::{ClaimRequest, Claimed, Dispatch, HeldLease, InstanceInfo, Reclaimed, StoreResult},
+    ports::{ClaimRequest, Claimed, Dispatch, HeldLease, InstanceInfo, Leases, Reclaimed, StoreResult},
     slots::RingPlace,
 };
 use async_trait::async_trait;
@@ -153,6 +153,18 @@ impl Dispatch for Store {
             Some(Reclaimed { disposition, ..reclaimed })
         };
         Ok(ends.into_iter().filter_map(went_on).collect())
+    }
+}
+
+#[async_trait]
+impl Leases for Store {
+    async fn is_held(&self, job: JobId, lease: LeaseId) -> StoreResult<bool> {
+        sqlx::query_scalar(self.sql().is_held.clone())
+            .bind(job.0)
+            .bind(lease.0)
+            .fetch_one(self.pool())
+            .await
+            .map_err(|error| clean_error(&error))
     }
 }
 

@@ -49,6 +49,7 @@ statements! {
     transcript_search = "select * from {s}.transcript_search($1, $2, $3, $4, $5)";
     held = "select l.job_id, l.lease_id, l.worker, l.generation, l.business_id, j.call_sid
               from {s}.job_lease l join {s}.job j using (job_id) where l.instance_id = $1";
+    is_held = "select exists (select from {s}.job_lease where job_id = $1 and lease_id = $2)";
     held_by = "select l.job_id, l.lease_id, l.attempt, l.business_id, j.call_sid, j.job_type, j.max_attempts,
                       j.not_ready_since
                  from {s}.job_lease l join {s}.job j using (job_id)

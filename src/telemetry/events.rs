@@ -84,6 +84,12 @@ pub const ALL: &[Event] = &[
         "an attempt failed; retry_in=never when it was the last",
     ),
     event(
+        "",
+        "RESULT_DROPPED",
+        &["call_sid", "business_id"],
+        "an attempt's result came after its lease had ended, and changed nothing: another attempt has the job, or had it",
+    ),
+    event(
         "📤",
         "COMPLETION_SENT",
         &["type", "call_sid", "business_id", "tries", "http_status"],

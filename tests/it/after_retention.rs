@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::Executor;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn recordings_go_when_their_days_are_over_but_not_those_that_are_held_or_of_who_keeps_them_for_ever() {
+async fn incident_31_recordings_go_when_their_days_are_over_and_those_that_are_held_do_not() {
     let (database, provider) = (Database::migrated().await, Provider::start());
     let process = telling(&database, &provider)
         .var("CALLSPOOL__RETENTION__DAYS", "30")

@@ -53,7 +53,7 @@ async fn a_stored_recording_has_one_row_that_says_what_the_file_is() {
 
 /// Incident 19: WAV was stored as `.mp3` and served as `audio/mpeg`.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wav_is_stored_as_what_it_is_whatever_it_is_called() {
+async fn incident_19_a_wav_is_stored_and_served_as_what_it_is_whatever_it_is_called() {
     let (database, provider, process) = process_with(|setup| setup).await;
     provider.tell(1, [Answer::Status(200, vec![("Content-Type", "audio/mpeg".to_owned())], wav(1, 3))]);
     process.enqueue(42, 1).await;
@@ -61,6 +61,8 @@ async fn a_wav_is_stored_as_what_it_is_whatever_it_is_called() {
     let (key, _, _, content_type) = row(&database, "CA1").await;
     assert_eq!((key.as_str(), content_type.as_str()), ("42/CA1.wav", "audio/wav"));
     assert_eq!(names(&process.storage().join("42")), ["CA1.wav"]);
+    let played = process.get("/v1/recordings/CA1/media").await;
+    assert_eq!(played.headers()["content-type"], "audio/wav");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +123,7 @@ async fn each_failure_is_told_by_its_reason_and_ends_or_comes_again() {
 
 /// Incident 18: half files were played.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_half_written_file_is_never_under_its_name_also_after_kill_9() {
+async fn incident_18_a_half_written_file_is_never_under_its_name_also_after_kill_9() {
     let (_database, provider, mut process) = process_with(|setup| setup).await;
     let large = mp3(1, 2_000_000);
     provider.tell(1, [Answer::Held(large.clone())]);
@@ -129,6 +131,7 @@ async fn a_half_written_file_is_never_under_its_name_also_after_kill_9() {
     let (folder, aside) = (process.storage().join("42"), process.storage().join(".callspool-aside"));
     let left = |names: Vec<String>| names.iter().filter(|name| name.starts_with("CA1.mp3#")).count();
     eventually("a file written aside", || async { (left(names(&aside)) == 1).then_some(()) }).await;
+    assert_eq!(process.get("/v1/recordings/CA1/media").await.status(), 202, "nobody hears a half");
     process.kill().await;
     assert_eq!((names(&folder).len(), left(names(&aside))), (0, 1));
 

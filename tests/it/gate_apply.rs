@@ -9,7 +9,7 @@ use crate::support::{
 const LEADS: &str = "create table leads (id bigint primary key); insert into leads select generate_series(1, 10);";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_blocks_a_migration_is_named_before_its_lock_timeout_and_it_is_tried_again_until_they_have_gone() {
+async fn incident_25_who_blocks_a_migration_is_named_and_it_is_tried_again_until_they_have_gone() {
     let database = Database::migrated().await;
     database.run(LEADS).await;
     let mut forgotten = Foreign::after(&database, "begin").await;
@@ -165,7 +165,7 @@ async fn a_file_that_ends_its_own_transaction_is_refused_before_anything_of_it_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_is_told_with_its_line_and_leaves_nothing_of_its_file() {
+async fn incident_28_a_fault_is_told_with_its_line_and_leaves_nothing_of_its_file() {
     let (database, folder) = (Database::migrated().await, Folder::with(&[]));
     folder.write("1_a.sql", "create table half (id int);\n-- é\n\nselect * from nowhere;");
     let failed = Setup::application(&database, &folder).migrating_fails().await;

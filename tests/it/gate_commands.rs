@@ -9,7 +9,7 @@ use std::process::Stdio;
 use tokio::{io::AsyncWriteExt, process::Command};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn run_ends_with_0_when_it_applied_or_had_nothing_to_75_when_the_lock_was_busy_and_1_when_it_failed() {
+async fn incident_03_run_ends_with_0_applied_or_nothing_to_do_75_lock_busy_or_1_failed() {
     let (database, folder) = (Database::empty().await, Folder::with(&[("1_a.sql", "select 1;")]));
     let setup = Setup::application(&database, &folder).var("MIGRATION_LOCK_WAIT_SECONDS", "0");
     let holder = Foreign::after(&database, LOCK).await;

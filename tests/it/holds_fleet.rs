@@ -257,7 +257,7 @@ async fn a_storage_that_cannot_be_written_stops_the_claims_and_work_goes_on_when
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hold_outlives_the_process_that_began_it_and_another_one_ends_it() {
+async fn incident_22_a_hold_outlives_the_process_that_began_it_and_another_one_ends_it() {
     let (database, provider) = (Database::migrated().await, Provider::start());
     provider.tell_where("/Accounts/AC1", Answer::status(401));
     let mut one = setup(&database, &provider).run().await;

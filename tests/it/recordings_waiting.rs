@@ -32,7 +32,7 @@ async fn a_recording_on_its_way_is_202_with_the_reason_until_it_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn polling_raises_the_priority_once_and_then_only_reads() {
+async fn incident_06_polling_raises_the_priority_once_and_then_only_reads() {
     let (database, _provider, process) = process().await;
     let id = enqueue(&process, 1, json!({ "run_at": "2999-01-01T00:00:00Z" })).await;
     let rows = async || -> (i64, i16, String, String) {

@@ -88,7 +88,7 @@ async fn without_a_token_no_callback_can_be_checked_and_each_is_refused() {
 
 /// Incident 23: a call was attributed to the "first active business".
 #[tokio::test(flavor = "multi_thread")]
-async fn no_business_is_guessed() {
+async fn incident_23_no_business_is_guessed() {
     let (database, _provider, process) = process().await;
     let queries = ["", "?", "?business_id=", "?business_id=0", "?business_id=-1", "?business_id=x", "?business=42"];
     for query in queries {
@@ -101,7 +101,7 @@ async fn no_business_is_guessed() {
 
 /// Incident 20: relative `.json` URLs were fetched as they came, and rewritten twice.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_recordings_url_is_put_right_once() {
+async fn incident_20_the_recordings_url_is_put_right_once_at_the_door() {
     let (_database, provider, process) = process().await;
     let path = "/2010-04-01/Accounts/AC1/Recordings";
     let spellings = [

@@ -1,6 +1,6 @@
 //! `download_only`: fetch the recording, walk its audio as it passes, and store it.
 
-use super::JobHandler;
+use super::{Fence, JobHandler};
 use crate::domain::{
     audio::{AudioKind, AudioRules, NotAudio, SNIFF_LEN, announced_as, millis},
     details::Details,
@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use url::Url;
 
 /// Bytes that are hashed and walked before others get their turn on the runtime.
@@ -28,6 +28,7 @@ pub struct DownloadOnly {
     probe: Arc<dyn AudioProbe>,
     layout: Layout,
     wanted: Wanted,
+    fence: Fence,
 }
 
 /// What is wanted of every recording.
@@ -52,8 +53,9 @@ impl DownloadOnly {
         probe: Arc<dyn AudioProbe>,
         layout: Layout,
         wanted: Wanted,
+        fence: Fence,
     ) -> Self {
-        Self { provider, storage, probe, layout, wanted }
+        Self { provider, storage, probe, layout, wanted, fence }
     }
 
     /// Whether the file that an earlier attempt or another job has stored is where it was put, and whole.
@@ -87,10 +89,21 @@ impl DownloadOnly {
         }
     }
 
-    /// Writes the whole body aside, and gives it its name where it is the recording that was announced.
-    async fn store(&self, key: &str, incoming: Incoming, details: &Details) -> Result<Copied, Failure> {
+    /// Writes the whole body aside, and gives it its name where it is the recording that was announced, and still this
+    /// attempt's to store.
+    async fn store(
+        &self,
+        key: &str,
+        incoming: Incoming,
+        job: &ClaimedJob,
+        since: Instant,
+    ) -> Result<Copied, Failure> {
         let mut upload = self.storage.begin(key).await?;
-        match incoming.copy(upload.as_mut(), self.wanted.audio, details).await {
+        let copied = match incoming.copy(upload.as_mut(), self.wanted.audio, &job.details).await {
+            Ok(copied) => self.fence.pass(job, upload.replaces(), since).await.map(|()| copied),
+            Err(failure) => Err(failure),
+        };
+        match copied {
             Ok(copied) => {
                 upload.commit().await?;
                 Ok(copied)
@@ -106,6 +119,7 @@ impl DownloadOnly {
 #[async_trait]
 impl JobHandler for DownloadOnly {
     async fn run(&self, job: &ClaimedJob, spans: &Branch) -> Result<Achieved, Failure> {
+        let since = Instant::now();
         if let Some(stored) = &job.stored
             && self.is_there(stored).await?
         {
@@ -127,7 +141,7 @@ impl JobHandler for DownloadOnly {
         let storage_key = self.layout.key(job, kind.extension());
         let mut span = spans.begin("store recording", SpanKind::Internal);
         let incoming = Incoming { head, stream, announced: length, walk: self.probe.begin(kind) };
-        match self.store(&storage_key, incoming, &order.details).await {
+        match self.store(&storage_key, incoming, job, since).await {
             Ok(Copied { bytes, sha256, duration_ms }) => {
                 span.set("callspool.bytes", bytes.cast_signed().into());
                 span.end(Ok(()));

@@ -2,10 +2,12 @@
 //! [`JobHandlers::get`].
 
 mod download_only;
+mod fence;
 mod full;
 mod guarded;
 
 pub use download_only::{DownloadOnly, Wanted};
+pub use fence::Fence;
 pub use full::Full;
 pub use guarded::{GuardDeps, Guarded};
 

@@ -39,6 +39,7 @@ impl SlotManager {
             } else {
                 self.deps.observer.observe(Observation::ResultDropped);
                 tracing::warn!(
+                    marker = "RESULT_DROPPED",
                     call_sid = %ended.call_sid,
                     business_id = ended.business_id.get(),
                     "a result came after its lease had ended, and was dropped"

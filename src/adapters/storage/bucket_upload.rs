@@ -150,6 +150,10 @@ impl BucketUpload {
 
 #[async_trait]
 impl Upload for BucketUpload {
+    fn replaces(&self) -> bool {
+        self.seen.is_some()
+    }
+
     async fn write(&mut self, chunk: Bytes) -> Result<(), Failure> {
         self.gathered_len += chunk.len();
         self.gathered.push_back(chunk);

@@ -228,6 +228,10 @@ impl Writing {
 
 #[async_trait]
 impl Upload for DiskUpload {
+    fn replaces(&self) -> bool {
+        self.seen.is_some()
+    }
+
     async fn write(&mut self, chunk: Bytes) -> Result<(), Failure> {
         self.writing.gathered.extend_from_slice(&chunk);
         if self.writing.gathered.len() >= PART { self.writing.flush().await } else { Ok(()) }

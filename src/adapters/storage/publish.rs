@@ -17,11 +17,16 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Everything that belongs to no recording lies in here: what is written aside, and the lock.
 pub(super) const ASIDE: &str = ".callspool-aside";
 const LOCK: &str = ".lock";
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// Between two tries: longer than anybody has the lock who is not frozen.
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
 /// Which file stands under a name. A file that replaces another is another inode; should a number be used again at once,
 /// the time differs, to the nanosecond.
@@ -63,11 +68,22 @@ impl Drop for Aside {
     }
 }
 
-/// Waits for its turn. Whoever holds it does two or three calls of the file system.
+/// Waits for its turn, at most [`LOCK_WAIT`]: then with `ResourceBusy`. Whoever holds it does two or three calls of the
+/// file system, unless it is frozen in the middle of them. It is asked for again and again, since a wait in `flock`
+/// has no end, and would outlive its attempt.
 pub(super) fn lock(folder: &Path) -> io::Result<Flock<File>> {
     let path = folder.join(ASIDE).join(LOCK);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+    let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let began = Instant::now();
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, Errno::EWOULDBLOCK)) if began.elapsed() < LOCK_WAIT => file,
+            Err((_, Errno::EWOULDBLOCK)) => return Err(io::ErrorKind::ResourceBusy.into()),
+            Err((_, errno)) => return Err(errno.into()),
+        };
+        thread::sleep(LOCK_PAUSE);
+    }
 }
 
 /// Gives `aside` the name `target` in `folder`, if `seen` is still what stands there.
@@ -157,7 +173,7 @@ mod tests {
         let target = dir.path().join("a.mp3");
         for round in 0..20 {
             let seen = Version::of(&target).unwrap();
-            let given: usize = std::thread::scope(|threads| {
+            let given: usize = thread::scope(|threads| {
                 let attempts: Vec<_> = (0..8)
                     .map(|number| {
                         let (folder, target) = (dir.path(), &target);

@@ -133,6 +133,8 @@ impl fmt::Debug for StoredFile {
 /// A file being written aside. Dropping it without [`Upload::commit`] leaves nothing under the final name.
 #[async_trait]
 pub trait Upload: Send {
+    /// A file stood under the final name at [`Storage::begin`], and is to be replaced.
+    fn replaces(&self) -> bool;
     async fn write(&mut self, chunk: Bytes) -> Result<(), Failure>;
     /// The file is whole: from now on it is seen, under its final name, at once. Fails with `superseded` where another
     /// file has come under this name since [`Storage::begin`].

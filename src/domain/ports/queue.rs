@@ -106,6 +106,13 @@ pub trait Dispatch: Send + Sync {
     async fn reclaim(&self, holder: Holder, failure: Option<&Failure>) -> StoreResult<Vec<Reclaimed>>;
 }
 
+/// What an attempt asks before it does what cannot be taken back.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// `false`: the attempt has ended, by a settlement or the reaper, and another one may have begun.
+    async fn is_held(&self, job: JobId, lease: LeaseId) -> StoreResult<bool>;
+}
+
 /// What time brings back. Every process may call these at any time; they share the work.
 #[async_trait]
 pub trait Upkeep: Send + Sync {

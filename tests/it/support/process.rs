@@ -64,6 +64,11 @@ impl Setup {
         self
     }
 
+    /// What [`Self::var`] was told last.
+    pub fn value(&self, name: &str) -> String {
+        self.vars[name].clone()
+    }
+
     /// More of the configuration file, such as `[[faults]]`.
     pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);

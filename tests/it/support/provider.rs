@@ -30,6 +30,8 @@ pub enum Answer {
     Status(u16, Vec<(&'static str, String)>, Bytes),
     /// The first half, then nothing until [`Provider::release`], then the rest.
     Held(Bytes),
+    /// No byte until [`Provider::release`], then all.
+    Late(Bytes),
     /// The length of all and the bytes of a part; then the connection ends.
     Cut(Bytes, usize),
     /// The same, with headers that say which version it is.
@@ -250,6 +252,14 @@ async fn answer(desk: web::Data<Desk>, request: HttpRequest) -> HttpResponse {
             });
             let body = stream::once(async { Ok(first) }).chain(rest);
             HttpResponse::Ok().content_type("audio/mpeg").no_chunking(bytes.len() as u64).streaming(Box::pin(body))
+        }
+        Answer::Late(bytes) => {
+            let length = bytes.len() as u64;
+            let all = stream::once(async move {
+                desk.gate.acquire().await.unwrap().forget();
+                Ok::<_, std::io::Error>(bytes)
+            });
+            HttpResponse::Ok().content_type("audio/mpeg").no_chunking(length).streaming(Box::pin(all))
         }
         Answer::Cut(bytes, sent) => cut(Vec::new(), bytes.len() as u64, bytes.slice(..sent)),
         Answer::CutOf(headers, bytes, sent) => cut(headers, bytes.len() as u64, bytes.slice(..sent)),
