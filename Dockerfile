@@ -25,6 +25,10 @@ ENV CALLSPOOL_ENV=production \
     CALLSPOOL_STORAGE_URL=file:/var/lib/callspool/recordings \
     CALLSPOOL_LOG_DIR=/var/log/callspool
 EXPOSE 8080
+# Alive, not ready: a process that waits for its database or its schema is not to be restarted. The image has no curl.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200 '"]
+# Nothing below the root is written but the two folders above, so it may be mounted read-only: see docker-compose.yml.
 # SIGTERM drains; give it longer than shutdown.grace_seconds before SIGKILL.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["callspool", "--config", "/etc/callspool"]

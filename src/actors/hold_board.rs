@@ -70,6 +70,11 @@ impl HoldBoard {
         true
     }
 
+    /// How many of those that stand are of this sort, the hold of `but` aside.
+    pub(super) fn count_but(&self, but: &HoldKey, is_of: impl Fn(&HoldKey) -> bool) -> usize {
+        self.board().holds.keys().filter(|key| *key != but && is_of(key)).count()
+    }
+
     /// It answered, and well.
     pub(super) fn credit(&self, key: &HoldKey) {
         let mut board = self.board();

@@ -14,7 +14,7 @@ use crate::{
         ports::{Announcer, BusinessLookup, Provider, Storage, Transcriber},
         recording_url::ProviderBase,
     },
-    settings::{Settings, StorageSettings},
+    settings::{Role, Settings},
 };
 use anyhow::Context;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Edges {
     pub(super) fn new(settings: &Settings, io: &Handle) -> anyhow::Result<Self> {
         let _on_io = io.enter();
         Ok(Self {
-            storage: storage(&settings.storage)?,
+            storage: storage(settings)?,
             announcer: Arc::new(announcer(settings)?),
             transcriber: transcriber(settings)?,
             sources: Sources::new(settings, io)?,
@@ -57,8 +57,10 @@ impl Sources {
     }
 }
 
-fn storage(settings: &StorageSettings) -> anyhow::Result<Arc<dyn Storage>> {
-    let disk = DiskOptions { fsync: settings.fsync, min_free: settings.min_free };
+fn storage(settings: &Settings) -> anyhow::Result<Arc<dyn Storage>> {
+    let make = [Role::Api, Role::Worker].into_iter().any(|role| settings.roles.has(role));
+    let settings = &settings.storage;
+    let disk = DiskOptions { fsync: settings.fsync, min_free: settings.min_free, make };
     let bucket = BucketOptions {
         vars: settings.options.clone(),
         needs_conditions: settings.needs_conditions,

@@ -12,7 +12,7 @@ use crate::{
         follow_up::FollowUpDeps,
         hold_board::HoldBoard,
         hold_keeper::HoldKeeperDeps,
-        job_types::{DownloadOnly, Fence, Full, GuardDeps, Guarded, JobHandler, JobHandlers, Wanted},
+        job_types::{DownloadOnly, Fence, Full, GuardDeps, Guarded, JobHandler, JobHandlers, Strangers, Wanted},
         listener::ListenerDeps,
         maintenance::MaintenanceDeps,
         migration::MigrationDeps,
@@ -178,6 +178,10 @@ impl Wiring<'_> {
         let guard = GuardDeps {
             holds: self.store.clone(),
             board: board.clone(),
+            strangers: Strangers {
+                configured: Arc::new(settings.twilio.accounts.clone()),
+                most: settings.holds.max_unlisted_accounts,
+            },
             rules: settings.holds.rules.clone(),
             clock: Arc::clone(self.clock),
             observer: Arc::clone(self.observer),

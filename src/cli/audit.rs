@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     app::Session,
-    store::{AuditFilter, BusinessId, CallSid, Custody},
+    store::{AUDIT_ACTIONS, AuditFilter, BusinessId, CallSid, Custody},
 };
 use clap::{Args, Subcommand};
 
@@ -30,7 +30,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "NAME")]
     operator: Option<String>,
     /// Only this, as play, link, delete, hold, release, cancel, retry or pause; docs/after.md has all of them
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(AUDIT_ACTIONS), hide_possible_values = true)]
     action: Option<String>,
     /// Only what was done before this entry
     #[arg(long, value_name = "ID")]

@@ -6,6 +6,27 @@ use serde::Serialize;
 use std::time::Duration;
 use utoipa::ToSchema;
 
+/// Everything that the trail has a word for.
+pub const ACTIONS: [&str; 17] = [
+    "cancel",
+    "retry",
+    "retry_follow_up",
+    "pause",
+    "resume",
+    "max_slots",
+    "weight",
+    "forms",
+    "retention",
+    "delete_at_provider",
+    "completion_url",
+    "lift_hold",
+    "hold",
+    "release",
+    "delete",
+    "link",
+    "play",
+];
+
 /// Who plays by a signed link.
 pub const LINK: &str = "link";
 /// Who deletes what has been kept long enough.

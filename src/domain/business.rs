@@ -37,7 +37,7 @@ pub struct BusinessView {
     pub retention_days: Option<i32>,
     /// Whether a recording is deleted at the provider once it is stored; null: as configured for all.
     pub delete_at_provider: Option<bool>,
-    /// Where it is told of its recordings; null: as configured for all.
+    /// Where it is told of its recordings; null: as configured for all. Without its query, for a token without `operate`.
     pub completion_url: Option<String>,
 }
 

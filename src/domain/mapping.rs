@@ -8,6 +8,9 @@
 //! there and is no business id is refused as well, and nothing after it is asked. A lookup that fails is no answer: who
 //! sent the webhook is told to send it again.
 //!
+//! Where the first two say different ones the recording is refused: whoever has the token of one account signs any URL, and
+//! is not to bring recordings into another business. (`telnyx.business_id` is a default, and gives way to the URL.)
+//!
 //! `callspool backfill --business` stands in the first place there; the reconciler has none.
 
 use super::{
@@ -44,6 +47,8 @@ pub enum Unmapped {
          mapping.lookup_url: there is none of these"
     )]
     Unnamed,
+    #[error("business_id must be the one that the configuration of its account has, or be left away")]
+    Anothers,
     #[error("business_id must be known: mapping.lookup_url does not know this call")]
     Unknown,
 }
@@ -64,6 +69,15 @@ pub fn whose(named: Option<&str>, account: Option<BusinessId>, has_lookup: bool)
     }
 }
 
+/// The same for an account whose own business is the only one that it may name.
+pub fn whose_of(named: Option<&str>, own: Option<BusinessId>, has_lookup: bool) -> Result<Whose, Unmapped> {
+    let whose = whose(named, own, has_lookup)?;
+    match (whose, own) {
+        (Whose::Known(business), Some(own)) if business != own => Err(Unmapped::Anothers),
+        _ => Ok(whose),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +91,18 @@ mod tests {
         }
         assert_eq!(whose(None, None, true), Ok(Whose::Ask));
         assert_eq!(whose(None, None, false), Err(Unmapped::Unnamed));
+    }
+
+    #[test]
+    fn an_account_with_a_business_of_its_own_names_no_other() {
+        let own = BusinessId::try_from(8).ok();
+        for named in [None, Some("8")] {
+            assert_eq!(whose_of(named, own, true), Ok(Whose::Known(8.try_into().unwrap())), "{named:?}");
+        }
+        assert_eq!(whose_of(Some("7"), own, true), Err(Unmapped::Anothers));
+        assert_eq!(whose_of(Some("x"), own, true), Err(Unmapped::Malformed));
+        assert_eq!(whose_of(Some("7"), None, true), Ok(Whose::Known(7.try_into().unwrap())));
+        assert_eq!(whose_of(None, None, true), Ok(Whose::Ask));
     }
 
     #[test]

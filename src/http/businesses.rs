@@ -1,7 +1,9 @@
 //! `/v1/businesses`: their slots, weight and pause, and what was done to them.
 
 use super::{
-    HttpDeps, body,
+    HttpDeps,
+    access::Caller,
+    body,
     operation::JSON,
     params::{self, Query},
     problem::Problem,
@@ -29,7 +31,7 @@ pub(super) struct BusinessesPage {
 }
 
 pub async fn list(deps: web::Data<HttpDeps>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    deps.authorize(&request, Scope::Read)?;
+    let caller = deps.authorize(&request, Scope::Read)?;
     let mut query = Query::of(&request);
     let after =
         query.take_with("after", |text| text.parse::<BusinessId>().map_err(|_| "after must be a business_id"));
@@ -38,6 +40,7 @@ pub async fn list(deps: web::Data<HttpDeps>, request: HttpRequest) -> Result<Htt
     let operations = Arc::clone(&deps.operations);
     let businesses = deps.on_io(async move { operations.businesses(filter).await }).await?;
     let next = params::next(&businesses, filter.limit, |business| business.business_id);
+    let businesses = businesses.into_iter().map(|business| seen_by(&caller, business)).collect();
     Ok(HttpResponse::Ok().json(BusinessesPage { businesses, next }))
 }
 
@@ -46,13 +49,22 @@ pub async fn show(
     request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    deps.authorize(&request, Scope::Read)?;
+    let caller = deps.authorize(&request, Scope::Read)?;
     params::none(&request)?;
     let id = params::business_id(&id)?;
     let operations = Arc::clone(&deps.operations);
     let business = deps.on_io(async move { operations.business(id).await }).await?;
     let unmet = || Problem::not_found(format!("no job of business {id} was met yet"));
-    Ok(HttpResponse::Ok().json(business.ok_or_else(unmet)?))
+    Ok(HttpResponse::Ok().json(seen_by(&caller, business.ok_or_else(unmet)?)))
+}
+
+/// Whoever may change a completion URL sees all of it. Others see no query, which may hold a secret of the receiver's.
+fn seen_by(caller: &Caller, business: BusinessView) -> BusinessView {
+    if caller.scopes.contains(&Scope::Operate) {
+        return business;
+    }
+    let without_query = |url: String| url.split('?').next().unwrap_or_default().to_owned();
+    BusinessView { completion_url: business.completion_url.map(without_query), ..business }
 }
 
 /// Changes slots, weight, pause and what is done with recordings; a business may be set up so before its first job.

@@ -260,6 +260,7 @@ fn of_recordings() -> Vec<Operation> {
             .answers_in::<Media>(206, "audio/*", "The part that `Range` asks for.")
             .answers_empty(304, "The listener has it.")
             .query::<i64>("expires", "of a link: when it ends, in seconds since 1970")
+            .query::<String>("by", "of a link: whose token made it")
             .query::<String>("signature", "of a link, which needs no token")
             .refuses(412)
             .refuses(416)
@@ -305,7 +306,7 @@ fn of_the_fleet() -> Vec<Operation> {
             .query::<BusinessId>("business_id", "only what concerns this business")
             .query::<CallSid>("call_sid", "only what concerns this call")
             .query::<String>("operator", "only what this one did")
-            .query::<String>("action", "only this")
+            .query::<String>("action", "only this, of those that there are")
             .query::<PageLimit>("limit", "how many; 50 where it is missing")
             .query::<i64>("after", "`next` of the page before")
             .answers::<audit::AuditPage>(200, "A page of it."),

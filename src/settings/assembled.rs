@@ -255,6 +255,7 @@ impl Checked {
                 storage_probe: self.duration("holds.storage_probe"),
                 rate_wait: self.duration("holds.rate_wait"),
             },
+            max_unlisted_accounts: self.int("holds.max_unlisted_accounts"),
             refresh: self.duration("holds.refresh"),
         }
     }

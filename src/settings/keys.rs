@@ -475,6 +475,12 @@ pub(super) const KEYS: &[Key] = &[
         ms(100, 3_600_000),
         "how long an account is left alone after a 429 without Retry-After; doubles while it repeats",
     ),
+    key(
+        "holds.max_unlisted_accounts",
+        None,
+        Kind::Int { min: 1, max: 100_000 },
+        "accounts without a section of their own that are held at one time; beyond it a refusal uses its job's attempts up",
+    ),
     key("holds.refresh", None, ms(50, 60_000), "between two looks of a process at the fleet's holds"),
     key(
         "completion.url",

@@ -312,6 +312,8 @@ pub struct WorkerSettings {
 
 #[derive(Debug, Clone)]
 pub struct HoldSettings {
+    /// Holds of accounts without an entry of their own, at one time.
+    pub max_unlisted_accounts: usize,
     pub rules: HoldRules,
     pub refresh: Duration,
 }

@@ -33,7 +33,7 @@ mod upkeep;
 
 // The words of this interface, for the command line.
 pub use crate::domain::{
-    audit::AuditFilter,
+    audit::{ACTIONS as AUDIT_ACTIONS, AuditFilter},
     backfill::BackfillStatus,
     business::{BusinessChange, BusinessFilter, BusinessView},
     duration,

@@ -6,10 +6,12 @@
 
 pub mod events;
 mod line;
+mod memory;
 pub mod metrics;
 mod panic_hook;
 pub mod traces;
 
+pub use memory::keep_private as keep_memory_private;
 pub use panic_hook::install as install_panic_hook;
 
 use crate::domain::text::io_kind;

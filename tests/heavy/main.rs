@@ -22,6 +22,7 @@ mod bucket_azure;
 mod bucket_run;
 mod failover;
 mod bucket_zombies;
+mod container_run;
 mod gate_pooler;
 mod gate_restart;
 mod incidents;

@@ -122,7 +122,7 @@ impl S3 {
 }
 
 pub fn open(url: &str, options: &BucketOptions) -> Arc<dyn Storage> {
-    let disk = DiskOptions { fsync: true, min_free: 0 };
+    let disk = DiskOptions { fsync: true, min_free: 0, make: true };
     storage::open(&StorageUrl::parse(url).unwrap(), disk, options).unwrap()
 }
 

@@ -245,7 +245,9 @@ async fn no_path_leads_out_of_the_storage_and_no_token_no_audio() {
 async fn slow_listeners_hold_up_nobody_and_leave_nothing_behind() {
     const LARGE: usize = 32 << 20;
     let pool = ("CALLSPOOL__DATABASE__POOL_SIZE", "3");
-    let (_database, provider, process) = process_with(|setup| setup.var(pool.0, pool.1)).await;
+    // Its open files are counted.
+    let open = |setup: Setup| setup.var(pool.0, pool.1).var("CALLSPOOL_ALLOW_DEBUGGER", "1");
+    let (_database, provider, process) = process_with(open).await;
     provider.tell(1, [Answer::Media(mp3(1, LARGE))]);
     process.enqueue(42, 1).await;
     process.event("WORKER_RELEASE_SLOT").await;

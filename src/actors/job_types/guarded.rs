@@ -5,8 +5,10 @@ use super::JobHandler;
 use crate::{
     actors::{answer::answered, hold_board::HoldBoard},
     domain::{
+        account::Accounts,
         failure::{Failure, FailureCode},
         hold::{Blame, Hold, HoldKey, HoldKind, HoldRules},
+        ids::{AccountSid, SidForm},
         job::{Achieved, ClaimedJob},
         observation::{Observation, Observer},
         ports::{Blamed, Clock, Holds, Met},
@@ -20,11 +22,34 @@ use std::{sync::Arc, time::Duration};
 /// A hold that ends so soon is waited for with the job in hand.
 const MOMENT: Duration = Duration::from_secs(2);
 
+/// Accounts that no configuration names: subaccounts of the main one, or names that somebody made up. Each refusal of
+/// another one begins a hold that every process copies and that is probed for ever, so there are so many of them and no
+/// more.
+#[derive(Debug, Clone)]
+pub struct Strangers {
+    pub configured: Arc<Accounts>,
+    /// At one time, in the fleet; as many more as processes meet one at that moment.
+    pub most: usize,
+}
+
+impl Strangers {
+    fn is_one(&self, key: &HoldKey) -> bool {
+        let is_of_account = [HoldKind::Account, HoldKind::Rate].contains(&key.kind());
+        let sid = AccountSid::parse(key.subject(), SidForm::Short);
+        is_of_account && sid.is_ok_and(|sid| self.configured.get(&sid).is_none())
+    }
+
+    fn are_enough_without(&self, key: &HoldKey, board: &HoldBoard) -> bool {
+        self.is_one(key) && board.count_but(key, |other| self.is_one(other)) >= self.most
+    }
+}
+
 /// What the guard asks and tells.
 #[derive(Clone)]
 pub struct GuardDeps {
     pub holds: Arc<dyn Holds>,
     pub board: HoldBoard,
+    pub strangers: Strangers,
     pub rules: HoldRules,
     pub clock: Arc<dyn Clock>,
     pub observer: Arc<dyn Observer>,
@@ -55,7 +80,11 @@ impl Guarded {
     /// Whether a hold stands after this failure. Where the database is away nobody knows, and the failure keeps its
     /// ordinary course.
     async fn ask(&self, blame: &Blame, job: &ClaimedJob, failure: &Failure) -> Option<Met> {
-        let GuardDeps { holds, board, rules, observer, clock: _ } = &self.deps;
+        let GuardDeps { holds, board, strangers, rules, observer, clock: _ } = &self.deps;
+        if strangers.are_enough_without(&blame.key, board) {
+            tracing::warn!(key = %blame.key, "too many accounts without a section are held: the attempt counts");
+            return None;
+        }
         let ok = board.take_answers_of(&blame.key);
         let is_last = job.attempt >= job.max_attempts;
         let blamed = Blamed { blame, message: &failure.message, job: job.id, is_last, ok };

@@ -9,7 +9,7 @@ mod guarded;
 pub use download_only::{DownloadOnly, Wanted};
 pub use fence::Fence;
 pub use full::Full;
-pub use guarded::{GuardDeps, Guarded};
+pub use guarded::{GuardDeps, Guarded, Strangers};
 
 use crate::domain::{
     failure::Failure,

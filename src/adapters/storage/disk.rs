@@ -44,10 +44,10 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// The folder is made; a relative one lies below the working folder.
+    /// The folder is made, where it is wanted; a relative one lies below the working folder.
     pub(super) fn open(folder: PathBuf, options: DiskOptions) -> Result<Self, OpenError> {
-        let aside = make_folder(&folder.join(ASIDE));
-        aside.map_err(|error| OpenError::Folder { folder: folder.display().to_string(), kind: error.kind() })?;
+        let made = if options.make { make_folder(&folder.join(ASIDE)) } else { Ok(()) };
+        made.map_err(|error| OpenError::Folder { folder: folder.display().to_string(), kind: error.kind() })?;
         Ok(Self { folder: folder.into(), options })
     }
 
@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn open_with(dir: &Path, min_free: u64) -> Disk {
-        Disk::open(dir.to_owned(), DiskOptions { fsync: true, min_free }).unwrap()
+        Disk::open(dir.to_owned(), DiskOptions { fsync: true, min_free, make: true }).unwrap()
     }
 
     fn open(dir: &Path) -> Disk {

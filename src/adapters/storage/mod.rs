@@ -53,6 +53,8 @@ pub struct DiskOptions {
     pub fsync: bool,
     /// In bytes; see [`disk`].
     pub min_free: u64,
+    /// Made where it is missing. A process that only takes webhooks stores and reads nothing, and may have no right to.
+    pub make: bool,
 }
 
 /// The folder that holds the files, where it is one.

@@ -11,7 +11,7 @@ use object_store::{
     path::Path,
     signer::{SignedUrlOptions, Signer},
 };
-use reqwest::Method;
+use reqwest::{Method, redirect::Policy};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(30);
 /// Pages of 1,000 that one sweep looks at.
 const MAX_PAGES: usize = 20;
+/// Bytes of one page: a thousand uploads with keys of a thousand bytes each, and what belongs to them.
+const MAX_PAGE: usize = 4 << 20;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -44,7 +46,7 @@ pub(super) async fn sweep(
     before: DateTime<Utc>,
     limit: usize,
 ) -> Result<usize, Failure> {
-    let client = reqwest::Client::builder().timeout(LIMIT).build().map_err(|_| blamed("the storage failed"))?;
+    let client = client().map_err(|_| blamed("the storage failed"))?;
     let (mut aborted, mut markers) = (0, Vec::new());
     for _ in 0..MAX_PAGES {
         let page = page(store, &client, prefix, &markers).await?;
@@ -67,6 +69,11 @@ pub(super) async fn sweep(
     Ok(aborted)
 }
 
+/// It follows no redirect: what is signed is for the bucket's server only.
+fn client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder().timeout(LIMIT).redirect(Policy::none()).build()
+}
+
 /// The errors of this client name the URL, which is signed: they are told in words of our own.
 async fn page(
     store: &AmazonS3,
@@ -80,19 +87,32 @@ async fn page(
     let url = store.signed_url_opts(Method::GET, &Path::default(), LIMIT, &options).await;
     let url = url.map_err(|error| of_bucket(&error))?;
     let unreachable = |_| blamed("the bucket's server does not list uploads that are under way");
-    let answer = client.get(url).send().await.map_err(unreachable)?;
+    let mut answer = client.get(url).send().await.map_err(unreachable)?;
     let status = answer.status();
     if !status.is_success() {
         let status = status.as_u16();
         return Err(blamed(format!("uploads that are under way cannot be listed: the server answered {status}")));
     }
-    let body = answer.bytes().await.map_err(unreachable)?;
-    quick_xml::de::from_reader(&*body).map_err(|_| blamed("the list of uploads under way cannot be read"))
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_PAGE {
+            return Err(blamed(format!("the list of uploads under way is longer than {MAX_PAGE} bytes")));
+        }
+    }
+    read(&body).ok_or_else(|| blamed("the list of uploads under way cannot be read"))
+}
+
+/// A document type is none of a list: entities of its own are known here by no name.
+fn read(body: &[u8]) -> Option<Page> {
+    quick_xml::de::from_reader(body).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use object_store::aws::AmazonS3Builder;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[test]
     fn a_list_of_uploads_is_read_as_s3_writes_it() {
@@ -106,12 +126,68 @@ mod tests {
               <Upload><Key>p/b.mp3</Key><UploadId>2</UploadId><Owner><ID>x</ID></Owner>
                 <Initiated>2026-01-02T03:04:06.000Z</Initiated></Upload>
             </ListMultipartUploadsResult>"#;
-        let page: Page = quick_xml::de::from_str(text).unwrap();
+        let page = read(text.as_bytes()).unwrap();
         assert_eq!(page.upload.len(), 2);
         assert_eq!((page.upload[1].key.as_str(), page.upload[1].upload_id.as_str()), ("p/b.mp3", "2"));
         assert!(page.is_truncated);
         assert_eq!(page.next_key_marker, "p/a.mp3");
-        let none: Page = quick_xml::de::from_str("<ListMultipartUploadsResult/>").unwrap();
+        let none = read(b"<ListMultipartUploadsResult/>").unwrap();
         assert!(none.upload.is_empty() && !none.is_truncated);
+    }
+
+    #[test]
+    fn a_list_with_entities_of_its_own_is_refused_and_none_is_opened() {
+        let upload = |key: &str| {
+            format!(
+                "<Upload><Key>{key}</Key><UploadId>1</UploadId><Initiated>2026-01-02T03:04:05Z</Initiated></Upload>"
+            )
+        };
+        let list = |head: &str, key: &str| format!("{head}<L>{}</L>", upload(key)).into_bytes();
+        assert_eq!(read(&list("", "a&amp;b")).unwrap().upload[0].key, "a&b");
+        for (entities, key) in [
+            ("<!ENTITY a \"aaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\">", "&b;"),
+            ("<!ENTITY x SYSTEM \"file:///etc/passwd\">", "&x;"),
+            ("", "&nosuch;"),
+        ] {
+            assert!(read(&list(&format!("<!DOCTYPE L [{entities}]>"), key)).is_none(), "{entities}");
+        }
+        for junk in [&b""[..], b"<L>", b"\xff\xfe", b"{}", &b"<L>".repeat(10_000)] {
+            assert!(read(junk).is_none_or(|page| page.upload.is_empty()), "{junk:?}");
+        }
+    }
+
+    /// One answer, then the end of the connection.
+    async fn answered(answer: &'static [u8], body: usize) -> Result<Page, Failure> {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = server.accept().await.unwrap();
+            let mut asked = [0; 4_096];
+            let _ = stream.read(&mut asked).await;
+            let _ = stream.write_all(answer).await;
+            let chunk = vec![b' '; 64 << 10];
+            for _ in 0..body / chunk.len() {
+                if stream.write_all(&chunk).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let builder = AmazonS3Builder::new().with_bucket_name("b").with_region("us-east-1").with_allow_http(true);
+        let builder = builder.with_access_key_id("id").with_secret_access_key("canary");
+        let store = builder.with_endpoint(format!("http://{address}")).build().unwrap();
+        let page = page(&store, &client().unwrap(), "p", &[]).await;
+        serving.abort();
+        page
+    }
+
+    #[tokio::test]
+    async fn a_list_without_an_end_is_given_up_and_a_redirect_is_not_followed() {
+        let endless = answered(b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\n\r\n<L>", 64 << 20).await;
+        assert!(endless.unwrap_err().message.contains("longer than 4194304 bytes"));
+        let moved = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+        let refused = answered(moved, 0).await.unwrap_err().message;
+        assert!(refused.contains("answered 302") && !refused.contains("canary"), "{refused}");
+        let good = answered(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<L/>", 0).await.unwrap();
+        assert!(good.upload.is_empty());
     }
 }

@@ -1,8 +1,9 @@
 //! Bearer tokens. Which of them came, if any, shows in no time that it takes.
 
 use super::Caller;
-use crate::domain::access::ApiToken;
+use crate::domain::access::{ApiToken, LOOPBACK_NAME, Scope};
 use actix_web::{HttpRequest, http::header};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -36,6 +37,16 @@ impl Tokens {
         self.0.get(usize::try_from(place).ok()?).map(|(token, _)| caller(token))
     }
 
+    /// What changes with the token of this name, where it may look at recordings; without any token that is whoever is on
+    /// loopback.
+    pub(in crate::http) fn id_of_reader(&self, name: &str) -> Option<String> {
+        if self.are_none() {
+            return (name == LOOPBACK_NAME).then(String::new);
+        }
+        let (token, digest) = self.0.iter().find(|(token, _)| token.name == name)?;
+        token.scopes.contains(&Scope::Read).then(|| BASE64_URL_SAFE_NO_PAD.encode(digest))
+    }
+
     /// Of the token with this name: what its cookies are signed with, and whose they are.
     pub(super) fn named(&self, name: &str) -> Option<(&SecretString, Caller)> {
         let (token, _) = self.0.iter().find(|(token, _)| token.name == name)?;
@@ -66,7 +77,6 @@ fn bearer(header: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::access::Scope;
 
     #[test]
     fn the_scheme_is_written_in_any_case_and_the_token_as_it_is() {

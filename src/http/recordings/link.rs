@@ -1,7 +1,8 @@
 //! `POST /v1/recordings/{call_sid}/link`, and what makes a link one: it plays one recording, for a time, without a token.
 //!
-//! A link is kept nowhere. It says what it plays and until when, and an HMAC-SHA256 of both, keyed with a secret of the
-//! configuration; so it ends with its time, or with its secret, in every process at once.
+//! A link is kept nowhere. It says what it plays, until when and by whose token, and has an HMAC-SHA256 of that, keyed with
+//! a secret of the configuration; so it ends with its time, with its secret, or with the token that made it, in every
+//! process at once: who has stolen a token keeps nothing when it is taken away.
 
 use super::look_up;
 use crate::{
@@ -26,7 +27,9 @@ use url::form_urlencoded;
 use utoipa::ToSchema;
 
 /// So that a signature of something else with the same key is none of a link.
-const PURPOSE: &str = "callspool link 1";
+const PURPOSE: &str = "callspool link 2";
+/// Of the release before, whose links name no token. None of them holds for longer than seven days.
+const PURPOSE_BEFORE: &str = "callspool link 1";
 /// Seconds that a link may hold.
 const HOLDS: RangeInclusive<i64> = 1..=604_800;
 const HOLDS_DEFAULT: i64 = 3_600;
@@ -60,12 +63,23 @@ fn mac(secret: &SecretString, claim: &str) -> Hmac<Sha256> {
     mac
 }
 
-/// What is signed: one recording of one business, and the end. None of it has a line break.
-fn claim(filter: &RecordingFilter, expires: i64) -> String {
+/// Whose link it is: a token's name, and what changes with the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Maker {
+    name: String,
+    token_id: String,
+}
+
+/// What is signed: one recording of one business, the end, and whose it is. None of it has a line break.
+fn claim(filter: &RecordingFilter, expires: i64, maker: Option<&Maker>) -> String {
     let RecordingFilter { call_sid, business_id, recording_sid } = filter;
     let business_id = business_id.map(|id| id.to_string()).unwrap_or_default();
     let recording_sid = recording_sid.as_ref().map(ToString::to_string).unwrap_or_default();
-    format!("{PURPOSE}\n{business_id}\n{call_sid}\n{recording_sid}\n{expires}")
+    let what = format!("{business_id}\n{call_sid}\n{recording_sid}\n{expires}");
+    match maker {
+        Some(Maker { name, token_id }) => format!("{PURPOSE}\n{what}\n{name}\n{token_id}"),
+        None => format!("{PURPOSE_BEFORE}\n{what}"),
+    }
 }
 
 #[derive(Debug, ToSchema)]
@@ -104,8 +118,10 @@ pub async fn make(
         recording_sid: recording.recording_sid.clone(),
     };
     let expires = Utc::now().timestamp() + expires_in;
-    let signature = deps.links.signature(&claim(&of_this, expires)).ok_or_else(Problem::links_not_configured)?;
-    let url = url(&base(&deps, &request), &of_this, expires, &signature);
+    let maker = deps.maker(&caller.name).ok_or_else(Problem::unauthorized)?;
+    let signature = deps.links.signature(&claim(&of_this, expires, Some(&maker)));
+    let signature = signature.ok_or_else(Problem::links_not_configured)?;
+    let url = url(&base(&deps, &request), &of_this, expires, &maker.name, &signature);
     let expires_at = DateTime::from_timestamp(expires, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
     let (custody, operator) = (Arc::clone(&deps.custody), Operator::new(&caller.name));
     let detail = format!("a link for {}", words(expires_in));
@@ -139,7 +155,7 @@ fn base(deps: &HttpDeps, request: &HttpRequest) -> String {
     )
 }
 
-fn url(base: &str, filter: &RecordingFilter, expires: i64, signature: &str) -> String {
+fn url(base: &str, filter: &RecordingFilter, expires: i64, by: &str, signature: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     if let Some(business_id) = filter.business_id {
         query.append_pair("business_id", &business_id.to_string());
@@ -147,7 +163,7 @@ fn url(base: &str, filter: &RecordingFilter, expires: i64, signature: &str) -> S
     if let Some(recording_sid) = &filter.recording_sid {
         query.append_pair("recording_sid", recording_sid.as_str());
     }
-    query.append_pair("expires", &expires.to_string()).append_pair("signature", signature);
+    query.append_pair("expires", &expires.to_string()).append_pair("by", by).append_pair("signature", signature);
     format!("{base}/v1/recordings/{}/media?{}", filter.call_sid, query.finish())
 }
 
@@ -162,6 +178,12 @@ fn parameter(request: &HttpRequest, name: &str) -> Option<String> {
 }
 
 impl HttpDeps {
+    /// Who is called so, as long as their token may look at recordings.
+    fn maker(&self, name: &str) -> Option<Maker> {
+        let token_id = self.tokens.id_of_reader(name)?;
+        Some(Maker { name: name.to_owned(), token_id })
+    }
+
     /// The recording that the request's link plays.
     pub(super) async fn linked(
         &self,
@@ -172,7 +194,11 @@ impl HttpDeps {
             || Problem::forbidden("link_invalid", "the link is not one that was made here, or was changed");
         let expires: i64 = parameter(request, "expires").and_then(|text| text.parse().ok()).ok_or_else(invalid)?;
         let signature = parameter(request, "signature").unwrap_or_default();
-        if !self.links.knows(&claim(filter, expires), &signature) {
+        let maker = match parameter(request, "by") {
+            Some(name) => Some(self.maker(&name).ok_or_else(invalid)?),
+            None => None,
+        };
+        if !self.links.knows(&claim(filter, expires, maker.as_ref()), &signature) {
             return Err(invalid());
         }
         if Utc::now().timestamp() >= expires {
@@ -207,20 +233,30 @@ mod tests {
         }
     }
 
+    fn maker(name: &str, token_id: &str) -> Maker {
+        Maker { name: name.to_owned(), token_id: token_id.to_owned() }
+    }
+
     #[test]
-    fn a_link_is_of_one_recording_and_one_end_and_of_any_secret_in_use() {
+    fn a_link_is_of_one_recording_one_end_and_one_token_and_of_any_secret_in_use() {
         let (old, both) = (links("0123456789abcdef"), links("fedcba9876543210,0123456789abcdef"));
-        let right = claim(&filter(1, "CA1", Some("RE1")), 10);
+        let app = maker("app", "1f");
+        let of = |filter: &RecordingFilter, expires| claim(filter, expires, Some(&app));
+        let this = filter(1, "CA1", Some("RE1"));
+        let right = of(&this, 10);
         let signature = old.signature(&right).unwrap();
         assert!(old.knows(&right, &signature) && both.knows(&right, &signature));
         assert_ne!(both.signature(&right).unwrap(), signature, "the newest signs");
         assert!(!links("fedcba9876543210").knows(&right, &signature));
         for other in [
-            claim(&filter(2, "CA1", Some("RE1")), 10),
-            claim(&filter(1, "CA2", Some("RE1")), 10),
-            claim(&filter(1, "CA1", Some("RE2")), 10),
-            claim(&filter(1, "CA1", None), 10),
-            claim(&filter(1, "CA1", Some("RE1")), 11),
+            of(&filter(2, "CA1", Some("RE1")), 10),
+            of(&filter(1, "CA2", Some("RE1")), 10),
+            of(&filter(1, "CA1", Some("RE2")), 10),
+            of(&filter(1, "CA1", None), 10),
+            of(&this, 11),
+            claim(&this, 10, Some(&maker("crm", "1f"))),
+            claim(&this, 10, Some(&maker("app", "20"))),
+            claim(&this, 10, None),
         ] {
             assert!(!old.knows(&other, &signature), "{other}");
         }

@@ -28,7 +28,7 @@ use crate::domain::{
     failure::{Failure, FailureCode},
     ids::{BusinessId, RecordingSid, SidForm},
     job::NewJob,
-    mapping::{CallFacts, Unmapped, Whose, whose},
+    mapping::{CallFacts, Unmapped, Whose, whose_of},
     recording_url::sids,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -123,7 +123,7 @@ async fn wanted(
     }
     let named = form_urlencoded::parse(request.query_string().as_bytes()).find(|(name, _)| name == "business_id");
     let named = named.map(|(_, value)| value.into_owned());
-    let business = match whose(named.as_deref(), account.business_id, deps.webhook.lookup.is_some()) {
+    let business = match whose_of(named.as_deref(), account.business_id, deps.webhook.lookup.is_some()) {
         Ok(Whose::Known(business)) => Some(business),
         // Nobody is asked about what is refused in any case.
         Ok(Whose::Ask) if !faults.is_empty() => None,

@@ -280,11 +280,17 @@ impl Process {
     /// Waits for the end of the process and of its log; the exit code, or minus the signal's number.
     pub async fn exit_code(&mut self) -> i32 {
         use std::os::unix::process::ExitStatusExt;
+        let status = self.exit_status().await;
+        status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
+    }
+
+    /// The same, with whether it left a core.
+    pub async fn exit_status(&mut self) -> std::process::ExitStatus {
         let status = within_patience("the end of the process", self.child.wait()).await.unwrap();
         for reader in &mut self.readers {
             within_patience("the end of the log", reader).await.unwrap();
         }
-        status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
+        status
     }
 
     /// `kill -9`, and its end.
