@@ -2,6 +2,7 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
+COPY tests/model/protocol tests/model/protocol
 RUN mkdir -p src benches \
     && echo 'fn main() {}' | tee src/main.rs benches/pure.rs benches/start.rs >/dev/null && touch src/lib.rs \
     && cargo build --release --locked --bin callspool

@@ -36,7 +36,7 @@ test: setup ## Lints and all tests that install in a minute or two
 test-after-setup:
 	cargo test --locked $(FEATURES)
 
-test-all: setup ## The heavier parts beside make test: other features, PgBouncer, restarts, a browser, a fuzzed API, licences
+test-all: setup ## The heavier parts beside make test: other features, all of the model, PgBouncer, restarts, a browser, a fuzzed API, licences
 	@$(MAKE) --no-print-directory test-all-after-setup
 
 .PHONY: test-all-after-setup
@@ -45,6 +45,7 @@ test-all-after-setup:
 	cargo test --locked --lib
 	@sh .ci/setup.sh heavy
 	cargo test --locked $(FEATURES) --test heavy
+	cargo test --locked $(FEATURES) --test model -- --ignored --nocapture --test-threads 1
 	cargo build --locked $(FEATURES)
 	cd tests/browser && npm test
 	CALLSPOOL_BENCH_JOBS=2000 cargo bench --locked --bench pure --bench start --bench lists -- --test
@@ -60,11 +61,11 @@ run-after-setup:
 	@cargo run --quiet --locked -- run
 
 lint: ## Format and lint
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --locked --all-targets $(FEATURES) -- -D warnings
 
 fmt: ## Format
-	cargo fmt
+	cargo fmt --all
 
 bench: setup ## Benchmarks: the pure parts, a cold start, lists beside a long backlog
 	@$(MAKE) --no-print-directory bench-after-setup

@@ -38,6 +38,8 @@ pub mod backfill;
 pub mod drain;
 pub mod follow_up;
 pub mod hold_board;
+#[cfg(test)]
+mod hold_board_tests;
 pub mod hold_keeper;
 pub mod job_types;
 pub mod listener;

@@ -27,6 +27,7 @@ pub mod job;
 pub mod json_fields;
 pub mod layout;
 pub mod lease;
+pub mod locks;
 pub mod mapping;
 pub mod media;
 pub mod migration;
