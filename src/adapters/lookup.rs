@@ -93,13 +93,17 @@ impl BusinessLookup for HttpLookup {
                 return Err(Failure::new(FailureCode::HttpStatus, text));
             }
         }
-        let wrong = |_| {
-            let text = "the lookup service answered something else than {\"business_id\": N} with a positive N";
-            Failure::new(FailureCode::HttpStatus, text)
-        };
-        let answer: Answer = serde_json::from_slice(&body).map_err(wrong)?;
-        Ok(Some(answer.business_id))
+        answered(&body).map(Some)
     }
+}
+
+pub(super) fn answered(body: &[u8]) -> Result<BusinessId, Failure> {
+    let wrong = |_| {
+        let text = "the lookup service answered something else than {\"business_id\": N} with a positive N";
+        Failure::new(FailureCode::HttpStatus, text)
+    };
+    let answer: Answer = serde_json::from_slice(body).map_err(wrong)?;
+    Ok(answer.business_id)
 }
 
 fn broken(error: &reqwest::Error) -> Failure {

@@ -8,8 +8,11 @@ pub mod completion;
 pub mod embedded_postgres;
 pub mod lookup;
 pub mod providers;
+mod right;
 pub mod storage;
 pub mod telnyx;
 pub mod transcription;
 pub mod transport;
+#[doc(hidden)]
+pub mod tried;
 pub mod twilio;

@@ -4,7 +4,7 @@
 //! is said, and plain `json` where the service refuses that with 400, as some models do. An answer is read up to a bound
 //! and only what is known of it is kept.
 
-use super::transport::retry_after;
+use super::{right::right, transport::retry_after};
 use crate::domain::{
     failure::{Failure, FailureCode},
     hold::HoldKey,
@@ -30,6 +30,8 @@ use url::Url;
 const MAX_ANSWER: usize = 8 << 20;
 /// What is read of an answer that says what is wrong, in bytes.
 const MAX_COMPLAINT: usize = 16 << 10;
+/// The longest name of a language that is kept, in bytes.
+const MAX_LANGUAGE: usize = 64;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for the answer to a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -165,19 +167,32 @@ impl Transcription {
             Unread::Broken(error) => self.unreached(&error),
             Unread::TooLong => failed(format!("the transcript is longer than {MAX_ANSWER} bytes")).for_good(),
         })?;
-        let answer: Answer = serde_json::from_slice(&body)
+        self.answered(&body)
+    }
+
+    /// What an answer comes to, whoever brought it; also for those who try what becomes of any bytes (`fuzz/`).
+    #[doc(hidden)]
+    pub fn answered(&self, body: &[u8]) -> Result<Transcript, Failure> {
+        let answer: Answer = serde_json::from_slice(body)
             .map_err(|_| failed("the transcription service's answer is not a transcript in JSON"))?;
-        let segments: Vec<Segment> = answer.segments.unwrap_or_default().into_iter().map(plain).collect();
+        let segments = answer.segments.unwrap_or_default().into_iter();
+        let segments: Vec<Segment> = segments.filter_map(|said| serde_json::from_value(said).ok()).map(plain).collect();
         let segments =
             serde_json::to_value(segments).map_err(|_| failed("the segments of the transcript have no times"))?;
         let language =
             answer.language.or_else(|| self.config.language.clone()).map(|language| without_controls(&language));
         Ok(Transcript {
             text: without_controls(&answer.text),
-            language: language.filter(|language| !language.is_empty()),
+            language: language.filter(|language| (1..=MAX_LANGUAGE).contains(&language.len())),
             model: self.config.model.clone(),
             segments,
         })
+    }
+
+    /// The same of an answer that says what is wrong.
+    #[doc(hidden)]
+    pub fn complained(&self, body: &[u8]) -> Failure {
+        failed(without_keys(&said(body), self.config.api_key.as_ref()))
     }
 }
 
@@ -233,10 +248,10 @@ impl Transcriber for Transcription {
 #[derive(Deserialize)]
 struct Answer {
     text: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "right")]
     language: Option<String>,
-    #[serde(default)]
-    segments: Option<Vec<Segment>>,
+    #[serde(default, deserialize_with = "right")]
+    segments: Option<Vec<serde_json::Value>>,
 }
 
 fn plain(mut segment: Segment) -> Segment {
@@ -271,8 +286,12 @@ async fn bounded(mut response: Response, max: usize) -> Result<Vec<u8>, Unread> 
 
 /// The service's own words: `error.message` as OpenAI has it, or `detail` as others do. Never the body as it is.
 async fn complaint(response: Response) -> String {
-    let Ok(body) = bounded(response, MAX_COMPLAINT).await else { return String::new() };
-    let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let body = bounded(response, MAX_COMPLAINT).await;
+    body.map_or_else(|_| String::new(), |body| said(&body))
+}
+
+fn said(body: &[u8]) -> String {
+    let said: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let words = [&said["error"]["message"], &said["error"], &said["message"], &said["detail"]];
     words.into_iter().find_map(|word| word.as_str()).unwrap_or_default().to_owned()
 }
@@ -338,5 +357,16 @@ mod tests {
         assert_eq!((answer.text.as_str(), answer.language, answer.segments), ("hi", None, None));
         assert_eq!(without_controls("a\u{0}b\u{1b}[1m\nc"), "ab[1m\nc");
         assert!(serde_json::from_str::<Answer>(r#"{"error": "busy"}"#).is_err());
+    }
+
+    #[test]
+    fn what_is_odd_about_a_segment_or_the_language_costs_that_and_not_the_text() {
+        let answer = br#"{"text": "hi", "language": {"code": "en"}, "segments":
+            [{"start": null, "end": 1, "text": "h"}, {"start": 1, "end": 2, "text": "i"}, 7]}"#;
+        let transcript = service("http://whisper:8000/v1/").answered(answer).unwrap();
+        assert_eq!((transcript.text.as_str(), transcript.language), ("hi", None));
+        assert_eq!(transcript.segments, serde_json::json!([{"start": 1.0, "end": 2.0, "text": "i"}]));
+        let odd = service("http://whisper:8000/v1/").answered(br#"{"text": "hi", "segments": "none"}"#).unwrap();
+        assert_eq!(odd.segments, serde_json::json!([]));
     }
 }

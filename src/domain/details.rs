@@ -1,7 +1,7 @@
 //! What the provider said of a recording beside its URL: kept with the job, so that the attempt can check against it.
 
 use super::ids::CallSid;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, FixedOffset, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,6 +20,11 @@ pub struct Details {
     /// When the recording began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<DateTime<Utc>>,
+}
+
+/// A time as a provider told it, where calls were recorded at such a time: names of files are made of it.
+pub fn told_at(at: DateTime<FixedOffset>) -> Option<DateTime<Utc>> {
+    Some(at.to_utc()).filter(|at| (1970..=9999).contains(&at.year()))
 }
 
 impl Details {

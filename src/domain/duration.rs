@@ -21,6 +21,16 @@ pub fn parse(text: &str, bare: Option<&str>) -> Option<Duration> {
     number.checked_mul(micros).map(Duration::from_micros)
 }
 
+/// A timeout as PostgreSQL has them: 0, which is no limit, or what is at least one of its milliseconds and fits its
+/// parameters. (Less than one would become 0.)
+pub fn pg_timeout(text: &str) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    parse(text, None).filter(|timeout| (Duration::from_millis(1)..=LONGEST).contains(timeout))
+}
+
 /// As it is written, in the largest unit that is whole.
 pub fn words(duration: Duration) -> String {
     let ms = duration.as_millis();
@@ -41,6 +51,15 @@ mod tests {
         assert_eq!(parse("1500", Some("ms")), Some(Duration::from_millis(1500)));
         for bad in ["", "5", "-1s", "1.5s", "s", "5 weeks", "99999999999999999999d"] {
             assert_eq!(parse(bad, None), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_is_never_no_limit_by_mistake_and_fits_postgresqls_parameter() {
+        assert_eq!(pg_timeout("0"), Some(Duration::ZERO));
+        assert_eq!(pg_timeout("24d"), Some(Duration::from_hours(576)));
+        for wrong in ["500us", "0ms", "0s", "25d", "5"] {
+            assert_eq!(pg_timeout(wrong), None, "{wrong}");
         }
     }
 

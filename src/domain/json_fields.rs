@@ -15,6 +15,14 @@ pub struct JsonFields {
     known: Vec<&'static str>,
 }
 
+/// Names that are left and told one by one: an answer is not to be a hundred times as long as what it refuses.
+pub const LEFT_SHOWN: usize = 20;
+
+/// What stands for the others: `what` are fields or parameters.
+pub fn not_shown(what: &str, more: usize) -> Option<FieldFault> {
+    (more > 0).then(|| FieldFault::new(what, format!("{more} more {what} are none of these, or stand there twice")))
+}
+
 impl JsonFields {
     pub fn parse(text: &[u8]) -> Result<Self, FieldFault> {
         let Entries(entries) = serde_json::from_slice(text).map_err(|error| FieldFault::new("body", error))?;
@@ -48,7 +56,8 @@ impl JsonFields {
     /// After the last field was taken: everything that is wrong, what is left included.
     pub fn into_faults(mut self) -> Vec<FieldFault> {
         let known = &self.known;
-        let left = self.entries.into_iter().map(|(name, _)| {
+        let more = self.entries.len().saturating_sub(LEFT_SHOWN);
+        let left = self.entries.into_iter().take(LEFT_SHOWN).map(|(name, _)| {
             if known.contains(&name.as_str()) {
                 FieldFault::new(name, "stands there twice")
             } else {
@@ -56,6 +65,7 @@ impl JsonFields {
             }
         });
         self.faults.extend(left);
+        self.faults.extend(not_shown("fields", more));
         self.faults
     }
 }

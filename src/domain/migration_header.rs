@@ -37,7 +37,7 @@ const NO_TRANSACTION: &str = "no-transaction";
 
 /// What may stand in a header, for errors and the documentation. Short, since a reason is cut at 200 characters.
 pub const ALLOWED: &str = "lock_timeout=T statement_timeout=T retries=<0 to 1000> compatible=<true or false>, where T is \
-                           0 or a number with ms, s, min or h";
+                           0 or a number with ms, s, min or h, at most 24d";
 
 impl MigrationHeader {
     /// A file without a header has the default one.
@@ -63,18 +63,14 @@ impl MigrationHeader {
     fn set(&mut self, field: &str) -> Option<()> {
         let (name, value) = field.split_once('=')?;
         match name {
-            "lock_timeout" => self.lock_timeout = Some(timeout(value)?),
-            "statement_timeout" => self.statement_timeout = Some(timeout(value)?),
+            "lock_timeout" => self.lock_timeout = Some(duration::pg_timeout(value)?),
+            "statement_timeout" => self.statement_timeout = Some(duration::pg_timeout(value)?),
             "retries" => self.retries = Some(value.parse().ok().filter(|retries| *retries <= 1000)?),
             "compatible" => self.compatible = value.parse().ok()?,
             _ => return None,
         }
         Some(())
     }
-}
-
-fn timeout(value: &str) -> Option<Duration> {
-    if value == "0" { Some(Duration::ZERO) } else { duration::parse(value, None) }
 }
 
 /// The comment lines before the first statement that begin with `mark`, without it; with their number from 1.
@@ -124,7 +120,16 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused_with_its_line_and_what_is_allowed() {
-        for bad in ["retry=1", "retries=many", "retries=1001", "lock_timeout=5", "lock_timeout", "compatible=yes"] {
+        for bad in [
+            "retry=1",
+            "retries=many",
+            "retries=1001",
+            "lock_timeout=5",
+            "lock_timeout=500us",
+            "statement_timeout=30d",
+            "lock_timeout",
+            "compatible=yes",
+        ] {
             let error = MigrationHeader::parse(&format!("\n-- callspool: {bad}\nselect 1")).unwrap_err();
             assert_eq!(error.line, 2);
             assert!(error.message.contains(bad) && error.message.contains("retries=<0 to 1000>"), "{error}");

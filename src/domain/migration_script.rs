@@ -6,7 +6,7 @@
 
 use super::{
     sql_name,
-    sql_script::{ScriptError, statements},
+    sql_script::{self, ScriptError, statements},
 };
 
 /// An index that is built without a transaction. What is cut off leaves an invalid index behind.
@@ -161,67 +161,19 @@ impl Token {
     }
 }
 
-/// Of one statement, which ends where its last token does. Comments are left out; so are strings, which no caller asks
-/// for.
+/// Of one statement, by the one scanner of scripts. Strings are left out: no caller asks for them.
 fn tokens(statement: &str) -> Vec<Token> {
-    let mut found = Vec::new();
-    let mut rest = statement;
-    while let Some(c) = rest.chars().next() {
-        let length = if rest.starts_with("--") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            comment(rest)
-        } else if c == '"' || c == '\'' {
-            let length = quoted(rest, c);
-            if c == '"' {
-                let text = rest[1..length].strip_suffix('"').unwrap_or(&rest[1..length]).replace("\"\"", "\"");
-                found.push(Token { text, quoted: true });
-            }
-            length
-        } else if c.is_whitespace() {
-            c.len_utf8()
-        } else {
-            let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
-            let length = if word == 0 { c.len_utf8() } else { word };
-            found.push(Token { text: rest[..length].to_lowercase(), quoted: false });
-            length
-        };
-        rest = &rest[length..];
-    }
-    found
+    sql_script::tokens(statement).into_iter().filter_map(|place| token(&statement[place])).collect()
 }
 
-/// Comments nest.
-fn comment(text: &str) -> usize {
-    let (mut depth, mut at) = (0_usize, 0);
-    while at < text.len() {
-        let rest = &text.as_bytes()[at..];
-        if rest.starts_with(b"/*") {
-            depth += 1;
-            at += 2;
-        } else if rest.starts_with(b"*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return at;
-            }
-        } else {
-            at += 1;
-        }
+/// PostgreSQL folds ASCII letters only.
+fn token(text: &str) -> Option<Token> {
+    if let Some(name) = text.strip_prefix('"') {
+        let name = name.strip_suffix('"').unwrap_or(name);
+        return Some(Token { text: name.replace("\"\"", "\""), quoted: true });
     }
-    text.len()
-}
-
-fn quoted(text: &str, quote: char) -> usize {
-    let mut at = 1;
-    while let Some(length) = text[at..].find(quote) {
-        at += length + 1;
-        if !text[at..].starts_with(quote) {
-            return at;
-        }
-        at += 1;
-    }
-    text.len()
+    let is_string = text.ends_with('\'') || text.len() > 1 && text.starts_with('$');
+    (!is_string).then(|| Token { text: text.to_ascii_lowercase(), quoted: false })
 }
 
 #[cfg(test)]
@@ -274,6 +226,21 @@ mod tests {
             ("reindex table concurrently t", None),
         ] {
             assert_eq!(index_build(sql), build, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_read_as_postgresql_reads_it() {
+        for (sql, name) in [
+            ("create index concurrently Größe on t (x)", "größe"),
+            ("create index concurrently ÄX on t (x)", "Äx"),
+            ("create index concurrently x_😀 on t (x)", "x_😀"),
+            ("create index concurrently -- not: y\rx on t (x)", "x"),
+            ("create index concurrently \"A\"\"b\" on t (x)", "A\"b"),
+        ] {
+            let table = "\"t\"".to_owned();
+            let build = IndexBuild::Create { name: Some(name.to_owned()), table };
+            assert_eq!(index_build(sql), Some(build), "{sql}");
         }
     }
 

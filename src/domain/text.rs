@@ -29,14 +29,17 @@ pub fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKin
         .map(io::Error::kind)
 }
 
-/// `scheme://user:pass@host/path?query` as `scheme://host/path`; any other word as it is.
+/// `scheme://user:pass@host/path?query` as `scheme://host/path`, also where another URL stands in the path; any other word
+/// as it is.
 fn without_url_secrets(word: &str) -> String {
     let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let authority_end = rest.find('/').unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(authority_end);
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}{path}")
+    rest.split("://").fold(scheme.to_owned(), |kept, part| {
+        let authority_end = part.find('/').unwrap_or(part.len());
+        let (authority, path) = part.split_at(authority_end);
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        format!("{kept}://{host}{path}")
+    })
 }
 
 #[cfg(test)]
@@ -54,6 +57,12 @@ mod tests {
             clean("error for postgres://me:secret@db:5432/app?password=x (https://h/p?token=y)"),
             "error for postgres://db:5432/app (https://h/p"
         );
+    }
+
+    #[test]
+    fn a_url_in_anothers_path_loses_its_own() {
+        assert_eq!(clean("to=https://a/b,postgres://me:secret@db/x?y"), "to=https://a/b,postgres://db/x");
+        assert_eq!(clean("x://y://me:secret@z"), "x://y://z");
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl FromRequest for Arrival {
 }
 
 /// Junk is as good as none; and so are two of them, of which only one could be right.
-fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
+pub(super) fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
     let mut given = headers.get_all("traceparent");
     let first = given.next().filter(|_| given.next().is_none())?;
     first.to_str().ok()?.parse().ok()

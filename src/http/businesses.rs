@@ -96,7 +96,7 @@ pub async fn change(
     Ok(HttpResponse::Ok().json(changed.await?))
 }
 
-fn parse(text: &[u8], rules: &CompletionRules) -> Result<BusinessChange, Vec<FieldFault>> {
+pub(super) fn parse(text: &[u8], rules: &CompletionRules) -> Result<BusinessChange, Vec<FieldFault>> {
     let mut fields = JsonFields::parse(text).map_err(|fault| vec![fault])?;
     let change = BusinessChange {
         max_slots: fields.optional("max_slots"),

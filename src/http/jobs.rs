@@ -11,7 +11,7 @@ use super::{
 use crate::domain::{
     access::Scope,
     enqueue_request::EnqueueRequest,
-    ids::{CallSid, JobId},
+    ids::{CallSid, JobId, SidForm},
     job::{AttemptView, JobFilter, JobView},
 };
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
@@ -46,19 +46,24 @@ pub(super) struct JobsPage {
 
 pub async fn list(deps: web::Data<HttpDeps>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     deps.authorize(&request, Scope::Read)?;
-    let mut query = Query::of(&request);
-    let filter = JobFilter {
-        state: query.take("state"),
-        business_id: query.take("business_id"),
-        call_sid: query.take_with("call_sid", |text| CallSid::parse(text, deps.sid_form)),
-        limit: query.limit(),
-        after: query.job("after"),
-    };
-    query.end()?;
+    let filter = filter(&request, deps.sid_form)?;
     let (jobs, limit) = (Arc::clone(&deps.jobs), filter.limit);
     let jobs = deps.on_io(async move { jobs.jobs(&filter).await }).await?;
     let next = params::next(&jobs, limit, |job| job.id);
     Ok(HttpResponse::Ok().json(JobsPage { jobs, next }))
+}
+
+pub(super) fn filter(request: &HttpRequest, form: SidForm) -> Result<JobFilter, Problem> {
+    let mut query = Query::of(request);
+    let filter = JobFilter {
+        state: query.take("state"),
+        business_id: query.take("business_id"),
+        call_sid: query.take_with("call_sid", |text| CallSid::parse(text, form)),
+        limit: query.limit(),
+        after: query.job("after"),
+    };
+    query.end()?;
+    Ok(filter)
 }
 
 /// One job, live or finished.

@@ -54,6 +54,8 @@ mod server;
 mod signature;
 mod telnyx;
 mod transcripts;
+#[doc(hidden)]
+pub mod tried;
 mod webhooks;
 
 pub use access::Tokens;
@@ -70,6 +72,7 @@ pub use telnyx::TelnyxWebhook;
 #[doc(hidden)]
 pub use {
     bulk::split_lines,
+    telnyx::read_event,
     webhooks::{ReadForm, read_form},
 };
 

@@ -20,7 +20,7 @@ const MOST: u16 = 1_000;
 const _: () = assert!(MOST as usize <= BATCH);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
+pub(super) enum Action {
     Retry,
     Cancel,
 }
@@ -180,7 +180,7 @@ async fn many(
 }
 
 impl Selection {
-    fn parse(text: &[u8], action: Action, form: SidForm) -> Result<Self, Vec<FieldFault>> {
+    pub(super) fn parse(text: &[u8], action: Action, form: SidForm) -> Result<Self, Vec<FieldFault>> {
         let mut fields = JsonFields::parse(text).map_err(|fault| vec![fault])?;
         let call_sid: Option<String> = fields.optional("call_sid");
         let mut selection = Self {

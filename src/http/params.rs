@@ -4,6 +4,7 @@ use super::problem::Problem;
 use crate::domain::{
     enqueue_request::FieldFault,
     ids::{BusinessId, JobId},
+    json_fields::{LEFT_SHOWN, not_shown},
 };
 use actix_web::HttpRequest;
 use std::{borrow::Cow, fmt, ops::RangeInclusive, str::FromStr};
@@ -73,7 +74,8 @@ impl<'a> Query<'a> {
     /// After the last parameter was taken: what is left is wrong too.
     pub(super) fn end(mut self) -> Result<(), Problem> {
         let known = &self.known;
-        let left = self.pairs.iter().map(|(name, _)| match known.as_slice() {
+        let more = self.pairs.len().saturating_sub(LEFT_SHOWN);
+        let left = self.pairs.iter().take(LEFT_SHOWN).map(|(name, _)| match known.as_slice() {
             known if known.contains(&name.as_ref()) => FieldFault::new(name.as_ref(), "stands there twice"),
             [] => FieldFault::new(name.as_ref(), "there is no such parameter; there are none"),
             known => FieldFault::new(
@@ -82,6 +84,7 @@ impl<'a> Query<'a> {
             ),
         });
         self.faults.extend(left);
+        self.faults.extend(not_shown("parameters", more));
         if self.faults.is_empty() { Ok(()) } else { Err(Problem::invalid(self.faults)) }
     }
 }

@@ -6,12 +6,28 @@ use std::{
     path::Path,
 };
 
+#[path = "../../fuzz/bodies/answers.rs"]
+mod answers;
+#[path = "../../fuzz/bodies/api.rs"]
+mod api;
 #[path = "../../fuzz/bodies/audio.rs"]
 mod audio;
+#[path = "../../fuzz/bodies/headers.rs"]
+mod headers;
 #[path = "../../fuzz/bodies/json_lines.rs"]
 mod json_lines;
+#[path = "../../fuzz/bodies/migration.rs"]
+mod migration;
 #[path = "../../fuzz/bodies/names.rs"]
 mod names;
+#[path = "../../fuzz/bodies/provider_lists.rs"]
+mod provider_lists;
+#[path = "../../fuzz/bodies/storage_names.rs"]
+mod storage_names;
+#[path = "../../fuzz/bodies/telnyx_event.rs"]
+mod telnyx_event;
+#[path = "../../fuzz/bodies/texts.rs"]
+mod texts;
 #[path = "../../fuzz/bodies/url_policy.rs"]
 mod url_policy;
 #[path = "../../fuzz/bodies/webhook_form.rs"]
@@ -33,8 +49,23 @@ fn keeps(target: &str, body: fn(&[u8])) {
 }
 
 #[test]
+fn answers_of_services_are_kept_clean_or_refused() {
+    keeps("answers", answers::run);
+}
+
+#[test]
+fn what_callers_of_the_api_send_keeps_its_bounds_or_is_told_what_is_wrong() {
+    keeps("api", api::run);
+}
+
+#[test]
 fn audio_of_any_bytes_is_walked_to_its_end() {
     keeps("audio", audio::run);
+}
+
+#[test]
+fn headers_that_make_no_sense_are_as_good_as_not_there() {
+    keeps("headers", headers::run);
 }
 
 #[test]
@@ -43,8 +74,33 @@ fn json_lines_of_any_bytes_are_jobs_or_faults() {
 }
 
 #[test]
+fn files_of_migrations_are_their_own_statements_in_order() {
+    keeps("migration", migration::run);
+}
+
+#[test]
 fn names_of_any_bytes_are_written_as_they_were_read() {
     keeps("names", names::run);
+}
+
+#[test]
+fn pages_of_a_provider_are_jobs_and_come_to_an_end() {
+    keeps("provider_lists", provider_lists::run);
+}
+
+#[test]
+fn names_in_the_storage_stay_in_it() {
+    keeps("storage_names", storage_names::run);
+}
+
+#[test]
+fn events_of_telnyx_are_jobs_or_faults() {
+    keeps("telnyx_event", telnyx_event::run);
+}
+
+#[test]
+fn texts_are_clean_once_for_all() {
+    keeps("texts", texts::run);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod publish;
 mod trouble;
 
 pub use cloud::BucketOptions;
+pub(super) use pending_uploads::listed as listed_uploads;
 
 use crate::domain::{
     failure::{Failure, FailureCode},

@@ -100,12 +100,18 @@ async fn page(
             return Err(blamed(format!("the list of uploads under way is longer than {MAX_PAGE} bytes")));
         }
     }
-    read(&body).ok_or_else(|| blamed("the list of uploads under way cannot be read"))
+    read(&body)
 }
 
 /// A document type is none of a list: entities of its own are known here by no name.
-fn read(body: &[u8]) -> Option<Page> {
-    quick_xml::de::from_reader(body).ok()
+fn read(body: &[u8]) -> Result<Page, Failure> {
+    quick_xml::de::from_reader(body).map_err(|_| blamed("the list of uploads under way cannot be read"))
+}
+
+/// Keys and ids of an answer, and whether it says that there are more: see [`crate::adapters::tried`].
+pub(in crate::adapters) fn listed(body: &[u8]) -> Result<(Vec<(String, String)>, bool), Failure> {
+    let page = read(body)?;
+    Ok((page.upload.into_iter().map(|pending| (pending.key, pending.upload_id)).collect(), page.is_truncated))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Telnyx' REST API of recordings (Telnyx documentation, "Call recordings"): what it answers, and what its refusals mean.
 
 use crate::{
-    adapters::transport::Asked,
+    adapters::{right::right, transport::Asked},
     domain::{
         failure::{Failure, FailureCode},
         hold::HoldKey,
@@ -18,18 +18,22 @@ use url::Url;
 /// The largest answer that is read, in bytes: a page has 250 recordings of a few kilobytes.
 const MAX_ANSWER: usize = 4 << 20;
 
-/// A recording, as far as we look at it.
+/// A recording, as far as we look at it. Without its ids it is none; anything else may be missing or odd.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Recording {
     pub(super) id: Option<String>,
     pub(super) call_session_id: Option<String>,
+    #[serde(deserialize_with = "right")]
     pub(super) channels: Option<String>,
+    #[serde(deserialize_with = "right")]
     pub(super) duration_millis: Option<i64>,
-    #[serde(rename = "recording_started_at")]
+    #[serde(rename = "recording_started_at", deserialize_with = "right")]
     pub(super) started_at: Option<String>,
     /// `completed`, where there is something to fetch.
+    #[serde(deserialize_with = "right")]
     pub(super) status: Option<String>,
+    #[serde(deserialize_with = "right")]
     pub(super) download_urls: Option<DownloadUrls>,
 }
 
@@ -42,8 +46,8 @@ pub(super) struct DownloadUrls {
 }
 
 #[derive(Debug, Deserialize)]
-struct Resource {
-    data: Recording,
+pub(super) struct Resource {
+    pub(super) data: Recording,
 }
 
 /// Its recordings are not read yet: one that is odd does not spoil the others.
@@ -57,7 +61,6 @@ pub(super) struct Page {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Meta {
-    pub(super) page_number: u32,
     pub(super) total_pages: u32,
 }
 
@@ -119,9 +122,12 @@ impl Api {
                 ));
             }
         }
-        // The parser's words may repeat what came, pre-signed URLs among it.
-        serde_json::from_slice(&body).map_err(|_| {
-            Failure::new(FailureCode::HttpStatus, "Telnyx answered something else than its recordings")
-        })
+        read(&body)
     }
+}
+
+/// The parser's words may repeat what came, pre-signed URLs among it.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body)
+        .map_err(|_| Failure::new(FailureCode::HttpStatus, "Telnyx answered something else than its recordings"))
 }

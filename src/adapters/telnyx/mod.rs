@@ -15,7 +15,7 @@ mod media;
 use super::transport::{Network, client};
 use crate::domain::{
     account::Accounts,
-    details::Details,
+    details::{Details, told_at},
     failure::{Failure, FailureCode},
     hold::{HoldKey, HoldKind},
     ids::{AccountSid, CallSid, InvalidId, RecordingSid, SidForm},
@@ -131,10 +131,7 @@ impl Provider for Telnyx {
             ("page[number]", number.to_owned()),
             ("page[size]", PAGE.to_string()),
         ];
-        let page = self.api.page(&query).await?;
-        let next = (page.meta.page_number < page.meta.total_pages).then(|| (page.meta.page_number + 1).to_string());
-        let recordings = page.data.into_iter().filter_map(|listed| self.listed(listed)).collect();
-        Ok(ListedPage { recordings, next })
+        Ok(self.page(number, self.api.page(&query).await?))
     }
 
     async fn delete(&self, recording_url: &str) -> Result<(), Failure> {
@@ -156,6 +153,27 @@ impl Provider for Telnyx {
 }
 
 impl Telnyx {
+    /// What an answer comes to, whoever brought it: for those who try what becomes of any bytes (`fuzz/`).
+    #[doc(hidden)]
+    pub fn answered(&self, asked: &str, answer: &[u8]) -> Result<ListedPage, Failure> {
+        Ok(self.page(asked, api::read(answer)?))
+    }
+
+    /// The same of one recording: which of its forms is taken, and where it lies.
+    #[doc(hidden)]
+    pub fn chosen(answer: &[u8], forms: &Forms) -> Result<(Form, Url), Failure> {
+        choose(api::read::<api::Resource>(answer)?.data, forms)
+    }
+
+    /// The next page is the one behind the page that was asked for, whichever the answer says that it is; so a list ends.
+    fn page(&self, asked: &str, page: api::Page) -> ListedPage {
+        let number: u32 = asked.parse().unwrap_or(1);
+        let has_more = number < page.meta.total_pages && !page.data.is_empty();
+        let next = has_more.then(|| (number + 1).to_string());
+        let recordings = page.data.into_iter().filter_map(|listed| self.listed(listed)).collect();
+        ListedPage { recordings, next }
+    }
+
     /// `None`: it has no ids that we could call it by.
     fn listed(&self, listed: serde_json::Value) -> Option<Listed> {
         let recording: Recording = serde_json::from_value(listed).unwrap_or_default();
@@ -166,7 +184,7 @@ impl Telnyx {
         let details = Details {
             channels: recording.channels.as_deref().and_then(telnyx_channels),
             duration_s: recording.duration_millis.and_then(|ms| u32::try_from(ms / 1000).ok()),
-            started_at: recording.started_at.as_deref().and_then(|time| time.parse().ok()),
+            started_at: recording.started_at.as_deref().and_then(|time| time.parse().ok()).and_then(told_at),
             ..Details::default()
         };
         Some(Listed {

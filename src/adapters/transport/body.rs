@@ -55,7 +55,7 @@ impl Transport {
 }
 
 /// `audio/mpeg` of `Audio/MPEG; charset=…`.
-fn essence(content_type: &str) -> String {
+pub(in crate::adapters) fn essence(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
@@ -181,7 +181,7 @@ fn not_the_rest() -> Failure {
 }
 
 /// First byte, last byte and length of the whole; not where the length is unknown (`*`).
-fn content_range(text: &str) -> Option<(u64, u64, u64)> {
+pub(in crate::adapters) fn content_range(text: &str) -> Option<(u64, u64, u64)> {
     let (range, whole) = text.strip_prefix("bytes ")?.trim().split_once('/')?;
     let (first, last) = range.split_once('-')?;
     Some((first.parse().ok()?, last.parse().ok()?, whole.parse().ok()?))

@@ -12,6 +12,7 @@ mod names;
 mod retry_after;
 
 pub(super) use failures::Asked;
+pub(super) use body::{content_range, essence};
 pub use names::{Names, SystemNames};
 pub(super) use {
     names::{AddressRefused, PublicNames},

@@ -1,7 +1,7 @@
 //! The API's resources beside the media, as Twilio's OpenAPI description names their fields.
 
 use super::{Place, Twilio};
-use crate::adapters::transport::Answer;
+use crate::adapters::{right::right, transport::Answer};
 use crate::domain::{failure::Failure, ids::AccountSid};
 use bytes::BytesMut;
 use futures_util::StreamExt;
@@ -13,18 +13,23 @@ const VERSION: &str = "2010-04-01";
 /// The largest resource that is read, in bytes: a page of a thousand recordings has about one megabyte.
 const MAX_RESOURCE: usize = 8 * 1024 * 1024;
 
-/// Every field may be missing: what is needed is checked where it is used.
+/// Every field may be missing: what is needed is checked where it is used. One that is odd is as good as missing, where the
+/// recording can be named without it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RecordingResource {
     pub(super) sid: Option<String>,
+    #[serde(deserialize_with = "right")]
     pub(super) account_sid: Option<String>,
     pub(super) call_sid: Option<String>,
+    #[serde(deserialize_with = "right")]
     pub(super) status: Option<String>,
     /// In seconds, in a text; `-1` while it is not known. A number will do.
     pub(super) duration: serde_json::Value,
+    #[serde(deserialize_with = "right")]
     pub(super) channels: Option<u8>,
     /// RFC 2822.
+    #[serde(deserialize_with = "right")]
     pub(super) start_time: Option<String>,
 }
 

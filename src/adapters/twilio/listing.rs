@@ -6,18 +6,36 @@ use super::{
     api::{RecordingResource, RecordingsPage, Resource},
 };
 use crate::domain::{
-    details::Details,
+    details::{Details, told_at},
     failure::{Failure, FailureCode},
     ids::{AccountSid, CallSid, RecordingSid},
     ports::{Listed, ListedPage, Period},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
-use url::Url;
+use url::{Position, Url};
 
 const PAGE_SIZE: &str = "100";
+/// The longest URL of a page, in bytes.
+const MAX_PAGE_URL: usize = 4_096;
 
 impl Twilio {
     pub(super) async fn listed(&self, period: &Period, page: Option<&str>) -> Result<ListedPage, Failure> {
+        let asked = self.asked(period, page)?;
+        match self.read::<RecordingsPage>(&asked.url, &asked.account).await? {
+            Resource::Is(page) => self.page(&asked, page),
+            Resource::IsNot => Err(odd("there is no such account at the provider").http_status(404)),
+            Resource::Odd => Err(unreadable()),
+        }
+    }
+
+    /// What an answer comes to, whoever brought it: for those who try what becomes of any bytes (`fuzz/`).
+    #[doc(hidden)]
+    pub fn answered(&self, period: &Period, page: Option<&str>, answer: &[u8]) -> Result<ListedPage, Failure> {
+        let asked = self.asked(period, page)?;
+        self.page(&asked, serde_json::from_slice(answer).map_err(|_| unreadable())?)
+    }
+
+    fn asked(&self, period: &Period, page: Option<&str>) -> Result<Asked, Failure> {
         let account = AccountSid::parse(&period.account, self.config.sid_form);
         let account = account.map_err(|error| Failure::new(FailureCode::UrlRefused, error.to_string()))?;
         let first = self.first_page(&account, period);
@@ -25,21 +43,20 @@ impl Twilio {
             None => first.clone(),
             Some(page) => next_page(&first, page)?,
         };
-        let page = match self.read::<RecordingsPage>(&url, &account).await? {
-            Resource::Is(page) => page,
-            Resource::IsNot => return Err(odd("there is no such account at the provider").http_status(404)),
-            Resource::Odd => return Err(odd("the provider's list of recordings cannot be read")),
-        };
+        Ok(Asked { account, first, url })
+    }
+
+    fn page(&self, asked: &Asked, page: RecordingsPage) -> Result<ListedPage, Failure> {
         let next = match page.next_page_uri.filter(|uri| !uri.is_empty()) {
             None => None,
             Some(uri) => {
-                let next = next_page(&first, &uri)?;
-                // A page that names itself would never end.
-                (next != url).then_some(uri)
+                let next = next_page(&asked.first, &uri)?;
+                // A page that names itself would never end. What is kept is what will be asked for, escaped.
+                (next != asked.url).then(|| next[Position::BeforePath..].to_owned())
             }
         };
-        let recordings = page.recordings.into_iter().filter_map(|row| self.listed_one(&account, row)).collect();
-        Ok(ListedPage { recordings, next })
+        let listed = page.recordings.into_iter().filter_map(|row| self.listed_one(&asked.account, row));
+        Ok(ListedPage { recordings: listed.collect(), next })
     }
 
     fn first_page(&self, account: &AccountSid, period: &Period) -> Url {
@@ -78,14 +95,19 @@ impl Twilio {
                 parent_call_sid: None,
                 duration_s,
                 channels: row.channels,
-                started_at: row
-                    .start_time
-                    .and_then(|time| DateTime::parse_from_rfc2822(&time).ok())
-                    .map(|t| t.to_utc()),
+                started_at: row.start_time.and_then(|time| DateTime::parse_from_rfc2822(&time).ok()).and_then(told_at),
             },
             is_there: !matches!(row.status.as_deref(), Some("absent" | "failed" | "deleted")),
         })
     }
+}
+
+/// One page of an account's list.
+struct Asked {
+    account: AccountSid,
+    /// The list's first page.
+    first: Url,
+    url: Url,
 }
 
 /// Of the same list, and so at the same base: the credentials go along.
@@ -93,11 +115,16 @@ fn next_page(first: &Url, uri: &str) -> Result<Url, Failure> {
     let url = first.join(uri).ok();
     let is_same = |url: &Url| {
         let is_plain = url.username().is_empty() && url.password().is_none();
-        url.origin() == first.origin() && url.path() == first.path() && is_plain
+        let is_short = url.as_str().len() <= MAX_PAGE_URL;
+        url.origin() == first.origin() && url.path() == first.path() && is_plain && is_short
     };
     url.filter(is_same).ok_or_else(|| {
         Failure::new(FailureCode::UrlRefused, "the next page is not of the same list at the provider")
     })
+}
+
+fn unreadable() -> Failure {
+    odd("the provider's list of recordings cannot be read")
 }
 
 fn odd(text: &str) -> Failure {
@@ -122,6 +149,7 @@ mod tests {
             "https://me@api.twilio.com/2010-04-01/Accounts/AC1/Recordings.json?Page=1",
             "/2010-04-01/Accounts/AC2/Recordings.json?Page=1",
             "/2010-04-01/Accounts/AC1/Calls.json",
+            &format!("{path}{}", "x".repeat(MAX_PAGE_URL)),
         ] {
             assert_eq!(next_page(&first, wrong).unwrap_err().code, FailureCode::UrlRefused, "{wrong}");
         }

@@ -6,9 +6,10 @@ use super::{
     statement::{only_statement, without_skip_locked},
 };
 use crate::domain::{
-    duration::{parse, words},
+    duration::{parse, pg_timeout, words},
     migration_header::header_lines,
     sql_name::{is_name, is_table},
+    text::clean,
 };
 use sha2::{Digest, Sha256};
 use std::{fmt, fmt::Write, time::Duration};
@@ -173,8 +174,8 @@ impl Header {
         for &(line, name, value) in fields {
             let refused = |allowed: String| (line, format!("{name}={} is not allowed; {allowed}", short(value)));
             let timeout = || {
-                let duration = if value == "0" { Some(Duration::ZERO) } else { parse(value, None) };
-                duration.ok_or_else(|| refused("a number with us, ms, s, min, h or d is; 0 is no limit".into()))
+                let allowed = "a number with ms, s, min, h or d is, at most 24d; 0 is no limit";
+                pg_timeout(value).ok_or_else(|| refused(allowed.into()))
             };
             match name {
                 "table" if is_table(value) => table = Some((line, value)),
@@ -207,9 +208,10 @@ impl Header {
     }
 }
 
-/// What somebody wrote, short enough to leave room for what is allowed.
+/// What somebody wrote, clean, and short enough to leave room for what is allowed.
 fn short(text: &str) -> String {
-    if text.chars().count() <= 40 { text.to_owned() } else { text.chars().take(39).chain(['…']).collect() }
+    let text = clean(text);
+    if text.chars().count() <= 40 { text } else { text.chars().take(39).chain(['…']).collect() }
 }
 
 #[cfg(test)]

@@ -35,6 +35,12 @@ impl Caller {
     }
 }
 
+/// The names of whoever's token and whoever's cookie a request has: see [`crate::http::tried`].
+pub(super) fn names(request: &HttpRequest, tokens: &Tokens) -> [Option<String>; 2] {
+    let by_token = tokens::given(request).and_then(|given| tokens.caller(given));
+    [by_token, cookie::caller(request, tokens)].map(|caller| caller.map(|caller| caller.name))
+}
+
 impl HttpDeps {
     /// Whoever asks, if they may do what needs `scope`.
     pub(super) fn authorize(&self, request: &HttpRequest, scope: Scope) -> Result<Caller, Problem> {

@@ -9,6 +9,7 @@ use crate::{
     domain::{
         access::{LinkSecrets, Scope},
         enqueue_request::FieldFault,
+        ids::SidForm,
         json_fields::JsonFields,
         operate::Operator,
         recording::{Lookup, RecordingFilter, RecordingView},
@@ -133,7 +134,7 @@ fn words(seconds: i64) -> String {
     crate::domain::duration::words(TimeDelta::seconds(seconds).to_std().unwrap_or_default())
 }
 
-fn holds(body: &[u8]) -> Result<i64, Vec<FieldFault>> {
+pub(in crate::http) fn holds(body: &[u8]) -> Result<i64, Vec<FieldFault>> {
     let mut fields = JsonFields::parse(body).map_err(|fault| vec![fault])?;
     let expires_in = fields.optional::<i64>("expires_in").unwrap_or(HOLDS_DEFAULT);
     let mut faults = fields.into_faults();
@@ -177,6 +178,31 @@ fn parameter(request: &HttpRequest, name: &str) -> Option<String> {
     query.find(|(other, _)| other == name).map(|(_, value)| value.into_owned())
 }
 
+/// When a link ends, if it is one that was made here and plays what `filter` names.
+fn told_end(
+    links: &Links,
+    request: &HttpRequest,
+    filter: &RecordingFilter,
+    maker: Option<&Maker>,
+) -> Option<i64> {
+    let expires: i64 = parameter(request, "expires")?.parse().ok()?;
+    let signature = parameter(request, "signature").unwrap_or_default();
+    links.knows(&claim(filter, expires, maker), &signature).then_some(expires)
+}
+
+/// What a link plays, and until when: see [`crate::http::tried`].
+pub(in crate::http) fn plays(
+    links: &Links,
+    request: &HttpRequest,
+    call_sid: &str,
+) -> Option<(RecordingFilter, i64, bool)> {
+    let filter = look_up::filter(request, call_sid, SidForm::Short).ok()?;
+    let expires = told_end(links, request, &filter, None)?;
+    let again = links.signature(&claim(&filter, expires, None));
+    let is_own = again.is_some() && again == parameter(request, "signature");
+    Some((filter, expires, is_own))
+}
+
 impl HttpDeps {
     /// Who is called so, as long as their token may look at recordings.
     fn maker(&self, name: &str) -> Option<Maker> {
@@ -192,15 +218,11 @@ impl HttpDeps {
     ) -> Result<RecordingView, Problem> {
         let invalid =
             || Problem::forbidden("link_invalid", "the link is not one that was made here, or was changed");
-        let expires: i64 = parameter(request, "expires").and_then(|text| text.parse().ok()).ok_or_else(invalid)?;
-        let signature = parameter(request, "signature").unwrap_or_default();
         let maker = match parameter(request, "by") {
             Some(name) => Some(self.maker(&name).ok_or_else(invalid)?),
             None => None,
         };
-        if !self.links.knows(&claim(filter, expires, maker.as_ref()), &signature) {
-            return Err(invalid());
-        }
+        let expires = told_end(&self.links, request, filter, maker.as_ref()).ok_or_else(invalid)?;
         if Utc::now().timestamp() >= expires {
             return Err(Problem::forbidden("link_expired", "the link has expired; ask for a new one"));
         }

@@ -23,10 +23,11 @@ mod wanted;
 
 pub(super) use custody::HoldChange;
 pub use custody::{delete, hold};
-pub(super) use link::{Link, LinkRequest};
+pub(super) use link::{Link, LinkRequest, holds, plays};
 pub use link::{Links, make};
 pub use media::media;
 pub use transcript::transcript;
+pub(super) use wanted::part;
 
 use super::{HttpDeps, problem::Problem};
 use crate::domain::{

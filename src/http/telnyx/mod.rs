@@ -2,17 +2,18 @@
 //! is answered with 200, the only status after which Telnyx does not send it again; a recording's only after its job is
 //! committed.
 
-mod signature;
+pub(super) mod signature;
 
 use super::{HttpDeps, arrival::Arrival, body, limits::peer, operation::JSON, problem::Problem};
 use crate::domain::{
-    details::Details,
+    details::{Details, told_at},
     enqueue_request::{EnqueueRequest, FieldFault},
     failure::{Failure, FailureCode},
     ids::{AccountSid, BusinessId, CallSid, InvalidId, RecordingSid, SidForm},
     job::NewJob,
     mapping::{CallFacts, Unmapped, Whose, whose},
     provider::{ProviderName, telnyx_channels, telnyx_url},
+    recording_url::ProviderBases,
     text::clean,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -137,28 +138,61 @@ async fn wanted(deps: &HttpDeps, request: &HttpRequest, payload: &Value) -> Resu
     let named = form_urlencoded::parse(request.query_string().as_bytes()).find(|(name, _)| name == "business_id");
     let whose =
         whose(named.as_ref().map(|(_, value)| &**value), deps.telnyx.business_id, deps.webhook.lookup.is_some());
-    let call = id_of(payload, "call_session_id", |text| CallSid::parse(text, SidForm::Strict)?.fits(TELNYX));
-    let recording = id_of(payload, "recording_id", |text| RecordingSid::parse(text, SidForm::Strict)?.fits(TELNYX));
-    let (whose, call, recording) = match (whose, call, recording) {
-        (Ok(whose), Ok(call), Ok(recording)) => (whose, call, recording),
-        (whose, call, recording) => {
-            let faults = [whose.err().map(FieldFault::from), call.err(), recording.err()];
-            return Err(Refused::For(faults.into_iter().flatten().collect()));
-        }
-    };
+    let (whose, call, recording) = ids(whose, payload).map_err(Refused::For)?;
     let business = match whose {
         Whose::Known(business) => business,
         Whose::Ask => look_up(deps, &call, &recording, payload).await?,
     };
-    let url = deps.provider_bases.telnyx().map(|base| telnyx_url(base, &recording).into());
+    job(business, &call, &recording, payload, &deps.provider_bases, deps.sid_form).map_err(Refused::For)
+}
+
+/// Whose it is to be, and what it is called.
+fn ids(
+    whose: Result<Whose, Unmapped>,
+    payload: &Value,
+) -> Result<(Whose, CallSid, RecordingSid), Vec<FieldFault>> {
+    let call = id_of(payload, "call_session_id", |text| CallSid::parse(text, SidForm::Strict)?.fits(TELNYX));
+    let recording = id_of(payload, "recording_id", |text| RecordingSid::parse(text, SidForm::Strict)?.fits(TELNYX));
+    match (whose, call, recording) {
+        (Ok(whose), Ok(call), Ok(recording)) => Ok((whose, call, recording)),
+        (whose, call, recording) => {
+            let faults = [whose.err().map(FieldFault::from), call.err(), recording.err()];
+            Err(faults.into_iter().flatten().collect())
+        }
+    }
+}
+
+fn job(
+    business: BusinessId,
+    call: &CallSid,
+    recording: &RecordingSid,
+    payload: &Value,
+    bases: &ProviderBases,
+    form: SidForm,
+) -> Result<NewJob, Vec<FieldFault>> {
+    let url = bases.telnyx().map(|base| telnyx_url(base, recording).into());
     let request = EnqueueRequest {
         business_id: business.get(),
         call_sid: call.to_string(),
         recording_url: url.unwrap_or_default(),
         ..EnqueueRequest::default()
     };
-    let job = request.check(&deps.provider_bases, deps.sid_form).map_err(Refused::For)?;
+    let job = request.check(bases, form)?;
     Ok(NewJob { details: details(payload), ..job })
+}
+
+/// The job of an event whose URL names its business: for those who try what becomes of any bytes (`fuzz/`).
+#[doc(hidden)]
+pub fn read_event(named: Option<&str>, body: &[u8], bases: &ProviderBases) -> Result<NewJob, Vec<FieldFault>> {
+    let delivery: Value =
+        serde_json::from_slice(body).map_err(|error| vec![FieldFault::new("body", error.to_string())])?;
+    let payload = &delivery["data"]["payload"];
+    match ids(whose(named, None, false), payload)? {
+        (Whose::Known(business), call, recording) => {
+            job(business, &call, &recording, payload, bases, SidForm::Strict)
+        }
+        (Whose::Ask, ..) => Err(vec![Unmapped::Unnamed.into()]),
+    }
 }
 
 async fn look_up(
@@ -198,7 +232,7 @@ const TELNYX: Option<ProviderName> = Some(ProviderName::Telnyx);
 fn details(payload: &Value) -> Details {
     Details {
         channels: text(payload, "channels").and_then(telnyx_channels),
-        started_at: text(payload, "recording_started_at").and_then(|time| time.parse().ok()),
+        started_at: text(payload, "recording_started_at").and_then(|time| time.parse().ok()).and_then(told_at),
         ..Details::default()
     }
 }

@@ -13,7 +13,7 @@ const TIMESTAMP: &str = "telnyx-timestamp";
 const TOLERANCE: u64 = 300;
 
 /// Whether Telnyx has signed this body, and lately; else what is wrong with it.
-pub(super) fn check(
+pub(in crate::http) fn check(
     key: &[u8; 32],
     headers: &HeaderMap,
     body: &[u8],

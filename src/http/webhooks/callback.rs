@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        details::Details,
+        details::{Details, told_at},
         enqueue_request::EnqueueRequest,
         ids::{CallSid, SidForm},
         text::clean,
@@ -100,7 +100,7 @@ impl Fields {
         let started_at = self.get("RecordingStartTime").and_then(|at| DateTime::parse_from_rfc2822(at).ok());
         Details {
             channels: self.get("RecordingChannels").and_then(|channels| channels.parse().ok()),
-            started_at: started_at.map(|at| at.to_utc()),
+            started_at: started_at.and_then(told_at),
             ..known
         }
     }
