@@ -46,6 +46,8 @@ test-all-after-setup:
 	@sh .ci/setup.sh heavy
 	cargo test --locked $(FEATURES) --test heavy
 	cargo test --locked $(FEATURES) --test model -- --ignored --nocapture --test-threads 1
+	cargo test --locked $(FEATURES) --test chaos -- --seed 6 --seconds 75
+	cargo test --locked $(FEATURES) --test chaos -- --known
 	cargo build --locked $(FEATURES)
 	cd tests/browser && npm test
 	CALLSPOOL_BENCH_JOBS=2000 cargo bench --locked --bench pure --bench start --bench lists -- --test
@@ -103,6 +105,16 @@ FUZZ_SECONDS ?= 60
 .PHONY: fuzz
 fuzz: ## Try what comes from outside with any bytes, FUZZ_SECONDS for each target, or only for TARGET (docs/fuzzing.md)
 	@sh .ci/fuzz.sh $(FUZZ_SECONDS) $(TARGET)
+
+CHAOS_SECONDS ?= 600
+
+.PHONY: chaos chaos-after-setup
+chaos: setup ## Attack a fleet for CHAOS_SECONDS, by the plan of SEED (drawn where it is missing), and check its promises
+	@$(MAKE) --no-print-directory chaos-after-setup
+
+chaos-after-setup:
+	@sh .ci/setup.sh chaos
+	cargo test --locked $(FEATURES) --test chaos -- --seconds $(CHAOS_SECONDS) $(if $(SEED),--seed $(SEED)) $(CHAOS_OPTIONS)
 
 screenshots: setup ## Pictures of the dashboard for the README, of a real fleet
 	@$(MAKE) --no-print-directory screenshots-after-setup

@@ -3,7 +3,7 @@
 # `setup.sh heavy` also gets what the heavy tests need: PgBouncer, always by unpacking it, since its package would start
 # a service; for the tests of the dashboard Chromium, Node.js and their packages, the former only as root; and from PyPI
 # and npm what tests the API against its own description, ours of the provider against the provider's, a server that
-# speaks S3, and Azure's emulator.
+# speaks S3, and Azure's emulator. `setup.sh chaos` gets what sets one process's clock, which `heavy` gets too.
 #
 # As root (or with a sudo that asks for nothing) by apt-get, without the cluster that Debian's package would make.
 # As anybody else the packages are unpacked below .callspool/, and nothing of the system changes.
@@ -71,6 +71,10 @@ unpack() {
 
 have_pgbouncer() {
     command -v pgbouncer >/dev/null || [ -x "$private/usr/sbin/pgbouncer" ]
+}
+
+have_faketime() {
+    ls /usr/lib/*/faketime/libfaketimeMT.so.1 "$private"/usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null | grep -q .
 }
 
 have_chromium() {
@@ -166,6 +170,9 @@ fi
 if [ "${1:-}" = heavy ] && ! have_pgbouncer; then
     unpack pgbouncer
 fi
+case "${1:-}" in
+heavy | chaos) have_faketime || unpack libfaketime ;;
+esac
 if [ "${1:-}" = heavy ] && ! have_python_tools; then
     install_python_tools
 fi

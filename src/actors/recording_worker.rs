@@ -174,9 +174,8 @@ impl RecordingWorker {
     fn end(&mut self, result: Option<AttemptResult>) {
         let Work::Busy { job, since, span, stop } = std::mem::replace(&mut self.work, Work::Idle) else { return };
         let result = result.or(stop.result).unwrap_or(AttemptResult::Interrupted);
-        let clock = &self.deps.clock;
-        let disposition = Disposition::after(result, job.tries(clock.now()), &self.deps.retry, clock.random());
         let took = since.elapsed();
+        let disposition = Disposition::after(result, job.tries(took), &self.deps.retry, self.deps.clock.random());
         log_end(&job, &disposition, took);
         let end = AttemptEnd::from(&disposition);
         self.deps.observer.observe(Observation::AttemptEnded { end, took: Some(took) });

@@ -208,24 +208,22 @@ pub struct ClaimedJob {
     pub details: Details,
     /// What its business wants, where it does not want what is configured for all.
     pub forms: Option<Forms>,
-    /// Since when the provider says that the recording is not ready.
-    pub not_ready_since: Option<DateTime<Utc>>,
+    /// For how long, when it was claimed, the provider had said that the recording is not ready. By the database's clock,
+    /// which also knows when that began: this process's may be another.
+    pub not_ready_for: Option<Duration>,
     /// Stored already, by an earlier step of this job or by another job.
     pub stored: Option<StoredFile>,
 }
 
 impl ClaimedJob {
-    pub fn tries(&self, now: DateTime<Utc>) -> Tries {
+    /// At the end of an attempt that took so long.
+    pub fn tries(&self, took: Duration) -> Tries {
         Tries {
             attempt: self.attempt,
             max_attempts: self.max_attempts,
-            not_ready_for: not_ready_for(self.not_ready_since, now),
+            not_ready_for: self.not_ready_for.map(|before| before + took).unwrap_or_default(),
         }
     }
-}
-
-pub fn not_ready_for(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Duration {
-    since.and_then(|since| (now - since).to_std().ok()).unwrap_or_default()
 }
 
 /// A recording that a job finds stored.

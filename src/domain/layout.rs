@@ -158,7 +158,7 @@ mod tests {
             enqueued_at,
             details: Details::default(),
             forms: None,
-            not_ready_since: None,
+            not_ready_for: None,
             stored: None,
         }
     }

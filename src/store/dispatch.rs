@@ -4,22 +4,18 @@ use super::{
     Store,
     errors::clean_error,
     millis,
-    rows::{ClaimedRow, HeldRow, OrphanRow, business_id, job_type},
+    rows::{ClaimedRow, HeldRow, OrphanRow, business_id, job_type, not_ready},
 };
 use crate::domain::{
     failure::Failure,
     hold::HoldKey,
     ids::{CallSid, InstanceId, JobId},
-    job::{
-        Achieved, AttemptResult, Disposition, Settled, Settlement, StoredRecording, Transcript, Tries,
-        not_ready_for,
-    },
+    job::{Achieved, AttemptResult, Disposition, Settled, Settlement, StoredRecording, Transcript, Tries},
     lease::{Holder, LeaseId},
     ports::{ClaimRequest, Claimed, Dispatch, HeldLease, InstanceInfo, Leases, Reclaimed, StoreResult},
     slots::RingPlace,
 };
 use async_trait::async_trait;
-use chrono::Utc;
 use sqlx::types::Json;
 
 #[async_trait]
@@ -131,7 +127,7 @@ impl Dispatch for Store {
                 failure.map_or(AttemptResult::Interrupted, |failure| AttemptResult::Failed(failure.clone()));
             let (attempt, max_attempts) = (u16::try_from(row.attempt).unwrap_or(1), row.max_attempts);
             let max_attempts = max_attempts.and_then(|max| u16::try_from(max).ok()).unwrap_or(retry.max_attempts);
-            let not_ready_for = not_ready_for(row.not_ready_since, Utc::now());
+            let not_ready_for = row.not_ready_ms.map(not_ready).unwrap_or_default();
             let tries = Tries { attempt, max_attempts, not_ready_for };
             let disposition = Disposition::after(result, tries, retry, rand::random());
             let reclaimed = Reclaimed {

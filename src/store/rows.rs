@@ -11,6 +11,7 @@ use crate::domain::{
 };
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A value of the database that this version does not know.
@@ -145,7 +146,7 @@ pub(super) struct ClaimedRow {
     enqueued_at: Option<DateTime<Utc>>,
     details: Option<Json<Details>>,
     forms: Option<Vec<String>>,
-    not_ready_since: Option<DateTime<Utc>>,
+    not_ready_ms: Option<i64>,
     stored_key: Option<String>,
     stored_bytes: Option<i64>,
     stored_type: Option<String>,
@@ -179,11 +180,16 @@ impl ClaimedRow {
             details: self.details.map(|details| details.0).unwrap_or_default(),
             // A form of another version: what is configured for all.
             forms: self.forms.and_then(|names| Forms::parse(&names).ok()),
-            not_ready_since: self.not_ready_since,
+            not_ready_for: self.not_ready_ms.map(not_ready),
             stored,
         };
         Ok(Some((life(self.worker.unwrap_or(-1), self.generation.unwrap_or(0)), job)))
     }
+}
+
+/// The database's clock may have been set back.
+pub(super) fn not_ready(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 #[derive(sqlx::FromRow)]
@@ -220,7 +226,7 @@ pub(super) struct OrphanRow {
     pub(super) call_sid: String,
     pub(super) job_type: String,
     pub(super) max_attempts: Option<i16>,
-    pub(super) not_ready_since: Option<DateTime<Utc>>,
+    pub(super) not_ready_ms: Option<i64>,
 }
 
 #[derive(sqlx::FromRow)]

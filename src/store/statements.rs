@@ -31,7 +31,8 @@ statements! {
     attempts = "select attempt, started_at, ended_at, error_code, error_message, instance_id from {s}.job_attempt
                  where job_id = $1 order by ended_at, attempt";
     ring = "select pg_notify($1, $2)";
-    claim = "select * from {s}.claim_work($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    claim = "select w.*, (extract(epoch from now() - w.not_ready_since) * 1000)::bigint as not_ready_ms
+               from {s}.claim_work($1, $2, $3, $4, $5, $6, $7, $8, $9) w";
     settle = "select lease_id, outcome from {s}.settle_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
                                                                $13, $14, $15)";
     cancel_requests = "select lease_id from {s}.job_lease where instance_id = $1 and cancel_requested";
@@ -51,7 +52,7 @@ statements! {
               from {s}.job_lease l join {s}.job j using (job_id) where l.instance_id = $1";
     is_held = "select exists (select from {s}.job_lease where job_id = $1 and lease_id = $2)";
     held_by = "select l.job_id, l.lease_id, l.attempt, l.business_id, j.call_sid, j.job_type, j.max_attempts,
-                      j.not_ready_since
+                      (extract(epoch from now() - j.not_ready_since) * 1000)::bigint as not_ready_ms
                  from {s}.job_lease l join {s}.job j using (job_id)
                 where l.instance_id = $1 and l.worker = $2 and l.generation = $3";
     beat = "insert into {s}.instance (instance_id, host, pid, roles, version, workers, draining, actors)

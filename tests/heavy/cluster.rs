@@ -19,8 +19,11 @@ pub struct Cluster {
 impl Cluster {
     /// One for each `name`.
     pub async fn start(name: &str) -> Self {
+        Self::start_with(name, EmbeddedOptions { fsync: false, stop_when_killed: true, max_connections: 100 }).await
+    }
+
+    pub async fn start_with(name: &str, options: EmbeddedOptions) -> Self {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let options = EmbeddedOptions { fsync: false, stop_when_killed: true, max_connections: 100 };
         let embedded = EmbeddedPostgres::start_with(&dir, options).await.unwrap();
         let admin = Database { url: embedded.database("postgres").await.unwrap() };
         let binaries: String = admin.one("select setting from pg_config() where name = 'BINDIR'").await;

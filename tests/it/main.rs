@@ -27,6 +27,8 @@ mod backfill_killed;
 mod backfill_order;
 mod backfill_store;
 mod backfill_trouble;
+mod chaos_checker;
+mod chaos_record;
 mod cli;
 mod cli_enqueue;
 mod cli_manual;

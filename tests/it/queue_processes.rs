@@ -4,7 +4,7 @@ use crate::{
     queue_law::{assert_law, execute, slots, totals},
     support::{Answer, Database, Process, Provider, eventually, process::Setup, provider::recording, way::Way},
 };
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 use std::time::Duration;
 
 /// Two setups that store in one place, as a fleet does.
@@ -165,4 +165,52 @@ async fn over_a_slow_way_that_loses_every_notify_jobs_are_found_by_looking() {
     working.event_number("WORKER_DOWNLOAD_DONE", 5).await;
     all_over(&database, 5).await;
     assert_law(&database).await;
+}
+
+/// Found by a chaos run, seed 2: sessions were exhausted, and a claim got one before a beat did. Its jobs were downloaded
+/// although the others had taken the process for dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_answered_after_the_beats_have_stopped_is_handed_back_unburnt() {
+    let (database, provider) = (Database::migrated().await, Provider::start());
+    execute(&database, "insert into business (business_id, max_slots, paused) values (42, 5, true)").await;
+    // Whoever reaped it would also free it.
+    let process =
+        Setup::new(&database).provider(&provider).var("CALLSPOOL__QUEUE__REAP_INTERVAL", "10min").run().await;
+    let id = process.enqueue(42, 1).await;
+    let (mut claims, mut beats) = (database.connect().await, database.connect().await);
+    begin(&mut claims, "lock table job_ready in access exclusive mode").await;
+    execute(&database, "update business set paused = false, has_more = true").await;
+    eventually("a claim that waits", || async {
+        let waiting =
+            "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and query like '%claim%'
+                                        and datname = current_database())";
+        let waits: bool = sqlx::query_scalar(waiting).fetch_one(&mut database.connect().await).await.unwrap();
+        waits.then_some(())
+    })
+    .await;
+    begin(&mut beats, "select from instance for update").await;
+    let says = async |what: &str| {
+        process.line(what, |line| line["message"].as_str().is_some_and(|message| message.starts_with(what))).await
+    };
+    says("no beat reached the database").await;
+    claims.close().await.unwrap();
+    says("claimed after the beats had stopped").await;
+    let places = "select (select count(*) from job_lease), (select attempt from job_ready)";
+    eventually("the job that is handed back", || async {
+        let place: (i64, Option<i16>) =
+            sqlx::query_as(places).fetch_one(&mut database.connect().await).await.unwrap();
+        (place == (0, Some(0))).then_some(())
+    })
+    .await;
+    assert_eq!(provider.asked().len(), 0);
+    beats.close().await.unwrap();
+    all_over(&database, 1).await;
+    assert_eq!((&process.job(id).await["attempt"], provider.asked().len()), (&1.into(), 1));
+    assert_law(&database).await;
+}
+
+/// Takes a lock, which lasts until the connection ends.
+async fn begin(connection: &mut PgConnection, lock: &'static str) {
+    sqlx::raw_sql("begin").execute(&mut *connection).await.unwrap();
+    sqlx::raw_sql(lock).execute(connection).await.unwrap();
 }

@@ -220,18 +220,25 @@ async fn a_job_that_meets_a_hold_waits_for_its_end_and_its_attempt_does_not_coun
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recording_that_is_not_ready_uses_up_no_attempt_and_the_claim_says_since_when() {
+async fn a_recording_that_is_not_ready_uses_up_no_attempt_and_the_claim_says_for_how_long() {
     let database = Database::migrated().await;
     let (mut claimer, jobs) = running(&database, 1).await;
-    assert_eq!(jobs[0].not_ready_since, None);
+    assert_eq!(jobs[0].not_ready_for, None);
     claimer.settle(&jobs[0], not_ready(Duration::ZERO)).await;
     claimer.store.promote(1).await.unwrap();
     let second = claimer.claim(1).await.remove(0);
-    let since = second.not_ready_since.unwrap();
+    assert!(second.not_ready_for.is_some_and(|so_far| so_far < Duration::from_hours(1)));
+    // Both ends are by the database's clock, whatever this machine's says.
+    execute(&database, "update job set not_ready_since = now() - interval '2 hours'").await;
     claimer.settle(&second, not_ready(Duration::ZERO)).await;
     claimer.store.promote(1).await.unwrap();
     let third = claimer.claim(1).await.remove(0);
-    assert_eq!((third.attempt, third.not_ready_since), (1, Some(since)), "the first answer counts");
+    let so_far = third.not_ready_for.unwrap();
+    assert_eq!(third.attempt, 1);
+    assert!(so_far >= Duration::from_hours(2), "the first answer counts: {so_far:?}");
+    // An attempt of now goes on from there.
+    assert_eq!(third.tries(Duration::from_secs(5)).not_ready_for, so_far + Duration::from_secs(5));
+    assert_eq!(jobs[0].tries(Duration::from_secs(5)).not_ready_for, Duration::ZERO);
     let codes: Vec<_> =
         claimer.store.attempts(third.id).await.unwrap().into_iter().map(|attempt| attempt.error.code).collect();
     assert_eq!(codes, ["not_ready", "not_ready"], "what was asked is kept all the same");

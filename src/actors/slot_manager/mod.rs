@@ -256,8 +256,18 @@ impl SlotManager {
         self.place = place;
         self.free.extend(offered);
         for (life, job) in jobs {
-            self.assign(life, job);
+            if self.interrupted {
+                self.refuse(&job);
+            } else {
+                self.assign(life, job);
+            }
         }
+    }
+
+    /// A claim that was answered late: the others may have taken this instance for dead, and run the job already.
+    fn refuse(&mut self, job: &ClaimedJob) {
+        tracing::warn!(call_sid = %job.call_sid, "claimed after the beats had stopped; handed back");
+        self.finish(None, Ended::new(job, Disposition::HandBack));
     }
 
     fn assign(&mut self, life: WorkerLife, job: ClaimedJob) {

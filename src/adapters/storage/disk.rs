@@ -108,7 +108,10 @@ impl Disk {
     }
 
     fn sweep_now(&self, age: Duration, limit: usize) -> io::Result<usize> {
-        let now = SystemTime::now();
+        // By the clock that files are dated with: with another, this would remove what others are still writing. A disk
+        // that is full takes no new file, and has most need of this.
+        let dated = self.create_aside("now").and_then(|(_aside, file)| file.metadata()?.modified());
+        let now = dated.unwrap_or_else(|_| SystemTime::now());
         let mut removed = 0;
         for entry in fs::read_dir(self.folder.join(ASIDE))? {
             if removed >= limit {
