@@ -26,10 +26,10 @@ const TTL: Duration = Duration::from_hours(1);
 /// The businesses of the jobs of each transaction that enqueues.
 const PARCELS: [&[i64]; 3] = [&[1], &[2], &[1, 2]];
 const EMPTY: &str = "
+    truncate callspool.trace_change, callspool.trace_commit;
     truncate callspool.business, callspool.job, callspool.job_ready, callspool.job_scheduled, callspool.job_lease,
              callspool.doorbell, callspool.instance, callspool.job_history, callspool.job_attempt, callspool.recordings;
-    insert into callspool.business (business_id, max_slots) values (1, 1), (2, 1);
-    truncate callspool.trace_change, callspool.trace_commit";
+    insert into callspool.business (business_id, max_slots) values (1, 1), (2, 1)";
 
 /// What one round was, as the database has it.
 #[derive(Debug, Clone)]

@@ -41,7 +41,7 @@ impl Model for Protocol {
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
         let next = self.after(state, action)?;
-        Some(if self.scope.mutant.is_none() { next.representative() } else { next })
+        Some(if self.scope.mutant.is_none() { next.representative(self.scope.claimers) } else { next })
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

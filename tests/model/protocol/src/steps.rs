@@ -156,6 +156,9 @@ impl Protocol {
 
     /// The state after this step; `None` where it has to wait, or would change nothing.
     pub fn after(&self, state: &State, Action { process, step }: Action) -> Option<State> {
+        if !is_possible(state.processes[process].at, step) {
+            return None;
+        }
         let mut next = state.clone();
         let state = &mut next;
         let keeps_attempts = self.scope.is(crate::Mutant::FenceIsTheAttempt);
@@ -194,6 +197,28 @@ impl Protocol {
             Step::Crash => state.crash(process),
         }
         Some(next)
+    }
+}
+
+/// Each step has its place in a transaction.
+fn is_possible(at: At, step: Step) -> bool {
+    match step {
+        Step::Enqueue
+        | Step::Drain { .. }
+        | Step::Reap { .. }
+        | Step::Promote { .. }
+        | Step::Cancel { .. }
+        | Step::Retry { .. } => at == At::Idle,
+        Step::LockNext => matches!(at, At::Drain | At::Lock | At::CancelLock),
+        Step::TakeSnapshot => at == At::Snapshot,
+        Step::Select { .. } => matches!(at, At::Idle | At::Select),
+        Step::PassOver => at == At::Select,
+        Step::Pick => at == At::Pick,
+        Step::Move => at == At::Move,
+        Step::Report { .. } => matches!(at, At::Idle | At::Report),
+        Step::TakeOut => at == At::Cancel,
+        Step::Commit | Step::CommitUnseen => at == At::Commit,
+        Step::RollBack | Step::Crash => true,
     }
 }
 
