@@ -30,10 +30,10 @@ fn tests() -> BTreeMap<PathBuf, BTreeSet<String>> {
         for line in text.lines().map(str::trim) {
             if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
                 is_test = true;
-            } else if let Some((_, rest)) = line.split_once("fn ").filter(|_| !line.starts_with("//")) {
-                if std::mem::take(&mut is_test) {
-                    names.insert(rest.split(['(', '<']).next().unwrap().to_owned());
-                }
+            } else if let Some((_, rest)) = line.split_once("fn ").filter(|_| !line.starts_with("//"))
+                && std::mem::take(&mut is_test)
+            {
+                names.insert(rest.split(['(', '<']).next().unwrap().to_owned());
             }
         }
         (file.strip_prefix(ROOT).unwrap().to_owned(), names)

@@ -141,7 +141,7 @@ async fn incident_30_no_route_migrates_and_without_a_token_none_tells_of_the_sch
     let token = "Authorization: Bearer token-of-the-tests\r\nContent-Type: application/json\r\n";
     process.event("SCHEMA_WAITING").await;
     for (template, item) in OPENAPI["paths"].as_object().unwrap() {
-        let path = template.replace("{call_sid}", "CA1").replace('{', "").replace('}', "").replace("/id", "/1");
+        let path = template.replace("{call_sid}", "CA1").replace(['{', '}'], "").replace("/id", "/1");
         for method in item
             .as_object()
             .unwrap()
