@@ -47,7 +47,7 @@ struct Size {
 async fn fill(database: &Database, media: &str, size: &Size) {
     let mut connection = database.connect().await;
     // A bulk load, which is not what is measured.
-    execute(&mut connection, "alter system set max_wal_size = '4GB'").await;
+    execute(&mut connection, "alter system set max_wal_size = '2GB'").await;
     execute(&mut connection, "select pg_reload_conf()").await;
     let all = size.jobs + size.businesses;
     let parts = (0..FILLERS).map(|part| fill_part(database.clone(), media, size.jobs, all, part));
@@ -136,10 +136,10 @@ async fn steps(report: &mut Report, probe: &mut Probe, size: &Size) {
     let steps = [
         // Each of its businesses is a row, and may be a page.
         (
-            "watch, 50,000 businesses",
+            "watch, 20,000 businesses",
             UNWATCHED,
-            "select * from watch_next(0, 60000, 10000, 3600000, 2000, 5, 50000)",
-            110_000.0,
+            "select * from watch_next(0, 60000, 10000, 3600000, 2000, 5, 20000)",
+            45_000.0,
         ),
         ("heal, 10,000 businesses", "", "select * from heal_next(0, 10000)", 90_000.0),
         ("promote, 1,000 due jobs", DUE, "select * from promote(1000)", 60_000.0),
@@ -171,14 +171,16 @@ async fn answers(report: &mut Report, member: &Member, size: &Size) {
         "/readyz".to_owned(),
     ] {
         let mut times = Vec::new();
+        let mut refused = 0.0;
         for _ in 0..5 {
             let asked = Instant::now();
             let answer = member.http.get(format!("{}{path}", member.url)).send().await.unwrap();
-            assert!(answer.status().is_success(), "{path}: {}", answer.status());
+            refused += if answer.status().is_success() { 0.0 } else { 1.0 };
             answer.bytes().await.unwrap();
             times.push(asked.elapsed().as_secs_f64() * 1000.0);
         }
         report.figure(&format!("GET {path}, ms"), median(&times));
+        report.at_most(&format!("GET {path}: not answered with 200"), refused, 0.0);
     }
 }
 

@@ -47,8 +47,8 @@ use crate::{
 use actix::Addr;
 use std::sync::{Arc, OnceLock};
 
-/// What the watch reads at a time: some thirty milliseconds of work. A million businesses are twenty looks.
-const BUSINESSES_A_LOOK: u32 = 50_000;
+/// What the watch reads at a time: some milliseconds of work, within `work_mem`. A million businesses are fifty looks.
+const BUSINESSES_A_LOOK: u32 = 20_000;
 
 /// Puts the actors together and starts their root.
 pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {

@@ -138,3 +138,26 @@ async fn no_timer_reads_all_businesses() {
     let read: i64 = sqlx::query_scalar(rows).fetch_one(&mut connection).await.unwrap();
     assert_eq!(read, 0, "rows that were read one by one");
 }
+
+/// As when everybody else has come in after the one with the long backlog.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_the_largest_business_does_not_read_the_newer_jobs_of_all_others() {
+    let database = Database::migrated().await;
+    let mut connection = database.connect().await;
+    for sql in [
+        "insert into job (job_id, business_id, call_sid, recording_key, recording_url, job_type, priority)
+         select n, case when n <= 100000 then 1 else n end, 'CA' || n, 'CA' || n, 'https://h/x', 'download_only', 5
+           from generate_series(1, 120000) n",
+        "insert into job_ready (business_id, priority, job_id) select business_id, priority, job_id from job",
+        "analyze job_ready",
+    ] {
+        connection.execute(sql).await.unwrap();
+    }
+    let newest = "select job_id from jobs_page(9223372036854775807, 'ready', 1, null, 3)";
+    let newest: Vec<i64> = sqlx::query_scalar(newest).fetch_all(&mut connection).await.unwrap();
+    assert_eq!(newest, [100_000, 99_999, 99_998]);
+    for page in ["9223372036854775807, 'ready', 1", "50000, null, 1", "9223372036854775807, null, 1"] {
+        let read = pages(&mut connection, &format!("select * from jobs_page({page}, null, 50)")).await;
+        assert!(read < 2_500, "{page}: {read} pages");
+    }
+}
