@@ -4,7 +4,7 @@
 # stable compiler.
 set -eu
 
-case $CARGO_PKG_NAME:$* in
+case ${CARGO_PKG_NAME:-}:$* in
 callspool-fuzz:* | callspool:*--crate-name\ callspool\ *)
     level=-Cllvm-args=-sanitizer-coverage
     exec "$@" -Ccodegen-units=1 -Cpasses=sancov-module $level-level=4 $level-inline-8bit-counters $level-pc-table \

@@ -15,9 +15,8 @@ const KEY: [u8; 32] = [7; 32];
 const TOKENS: &str = "a:read:0123456789abcdef,b:operate:0123456789abcdeg";
 
 static KNOWN: LazyLock<Tokens> = LazyLock::new(|| Tokens::new(ApiToken::parse_list(TOKENS).expect("constants")));
-static LINKS: LazyLock<Links> = LazyLock::new(|| {
-    Links::new(LinkSecrets::parse_list("fedcba9876543210,0123456789abcdef").expect("constants"))
-});
+static LINKS: LazyLock<Links> =
+    LazyLock::new(|| Links::new(LinkSecrets::parse_list("fedcba9876543210,0123456789abcdef").expect("constants")));
 
 /// A line with a request's target, then its headers.
 pub fn run(data: &[u8]) {

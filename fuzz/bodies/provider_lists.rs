@@ -70,9 +70,11 @@ pub fn run(data: &[u8]) {
     };
     if let Ok(page) = twilio.answered(&period, None, data) {
         listed(&page);
-        let said: Value = serde_json::from_slice(data).expect("it was read");
-        let rows = said["recordings"].as_array().expect("it was read").iter();
-        assert_eq!(page.recordings.len(), rows.filter(|row| is_named(row)).count(), "{page:?}");
+        // What nobody reads of an answer may be no value at all.
+        if let Ok(said) = serde_json::from_slice::<Value>(data) {
+            let rows = said["recordings"].as_array().into_iter().flatten();
+            assert_eq!(page.recordings.len(), rows.filter(|row| is_named(row)).count(), "{page:?}");
+        }
         if let Some(next) = page.next {
             // It is kept in the database, and asked for by whichever process goes on.
             assert!(next.len() <= LONGEST_PAGE && !next.contains(char::is_control), "{next:?}");

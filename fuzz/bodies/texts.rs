@@ -17,7 +17,7 @@ use url::{Host, Url};
 const PASSWORD: &str = "s3cret-canary";
 
 pub fn run(data: &[u8]) {
-    let text = &*String::from_utf8_lossy(data);
+    let text = &*String::from_utf8_lossy(data).replace(PASSWORD, "");
     let line = clean(text);
     assert!(!line.contains(char::is_control) && line.chars().count() <= MAX_CHARS, "{line:?}");
     assert_eq!(clean(&line), line, "it is clean already");

@@ -173,10 +173,13 @@ impl Transcription {
     /// What an answer comes to, whoever brought it; also for those who try what becomes of any bytes (`fuzz/`).
     #[doc(hidden)]
     pub fn answered(&self, body: &[u8]) -> Result<Transcript, Failure> {
+        // By way of a value, which knows no name twice: the last one counts.
         let answer: Answer = serde_json::from_slice(body)
+            .and_then(serde_json::from_value)
             .map_err(|_| failed("the transcription service's answer is not a transcript in JSON"))?;
         let segments = answer.segments.unwrap_or_default().into_iter();
-        let segments: Vec<Segment> = segments.filter_map(|said| serde_json::from_value(said).ok()).map(plain).collect();
+        let segments: Vec<Segment> =
+            segments.filter_map(|said| serde_json::from_value(said).ok()).map(plain).collect();
         let segments =
             serde_json::to_value(segments).map_err(|_| failed("the segments of the transcript have no times"))?;
         let language =

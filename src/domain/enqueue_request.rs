@@ -287,6 +287,14 @@ mod tests {
     }
 
     #[test]
+    fn of_many_unknown_names_some_are_told_and_the_others_counted() {
+        let whole = r#"{"business_id":42,"call_sid":"CA1","recording_url":"/x""#;
+        let faults = read(format!("{whole}{}}}", ",\"a\":0".repeat(300)).as_bytes()).unwrap_err();
+        assert_eq!(faults.len(), 21);
+        assert!(faults[20].message.starts_with("280 more fields"), "{}", faults[20]);
+    }
+
+    #[test]
     fn what_is_known_of_the_recording_comes_along() {
         let json =
             br#"{"business_id":1,"call_sid":"CA1","recording_url":"/x","parent_call_sid":"CA2","duration_s":7}"#;

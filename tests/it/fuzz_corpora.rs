@@ -1,6 +1,7 @@
 //! What the fuzz targets try (`make fuzz`) is tried with every kept input each time: see docs/fuzzing.md.
 
 use std::{
+    collections::BTreeSet,
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -122,4 +123,21 @@ fn every_target_runs_here_and_is_named_in_its_page() {
         assert!(page.contains(&format!("`{name}`")), "docs/fuzzing.md says nothing of {name}");
         assert!(tests.contains(&format!("keeps(\"{name}\"")), "the corpus of {name} does not run");
     }
+}
+
+/// Else what is tried would not be what is shipped, and would be built twice.
+#[test]
+fn the_targets_are_built_of_the_programs_own_dependencies() {
+    let locked = |path: &str| -> BTreeSet<(String, String)> {
+        let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        let packages = lock.split("[[package]]\n").skip(1);
+        let value = |package: &str, key: &str| {
+            let line = package.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            line.trim_matches(['=', ' ', '"']).to_owned()
+        };
+        packages.map(|package| (value(package, "name"), value(package, "version"))).collect()
+    };
+    let (own, program) = (locked("fuzz/Cargo.lock"), locked("Cargo.lock"));
+    let more: Vec<&str> = own.difference(&program).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(more, ["arbitrary", "callspool-fuzz", "libfuzzer-sys"]);
 }

@@ -11,8 +11,8 @@ mod failures;
 mod names;
 mod retry_after;
 
-pub(super) use failures::Asked;
 pub(super) use body::{content_range, essence};
+pub(super) use failures::Asked;
 pub use names::{Names, SystemNames};
 pub(super) use {
     names::{AddressRefused, PublicNames},

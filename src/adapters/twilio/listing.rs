@@ -95,7 +95,10 @@ impl Twilio {
                 parent_call_sid: None,
                 duration_s,
                 channels: row.channels,
-                started_at: row.start_time.and_then(|time| DateTime::parse_from_rfc2822(&time).ok()).and_then(told_at),
+                started_at: row
+                    .start_time
+                    .and_then(|time| DateTime::parse_from_rfc2822(&time).ok())
+                    .and_then(told_at),
             },
             is_there: !matches!(row.status.as_deref(), Some("absent" | "failed" | "deleted")),
         })

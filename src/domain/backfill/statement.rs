@@ -47,7 +47,7 @@ pub(super) fn only_statement<'a>(sql: &'a str, kind: &BackfillKind) -> Result<&'
             return Err((line_at(place), format!("${number} has no value; allowed is {allowed}")));
         }
     }
-    if let (BackfillKind::KeyRange { .. }, Some(skip)) = (kind, skip_locked(text, &tokens)) {
+    if let (BackfillKind::KeyRange { .. }, Some(skip)) = (kind, skips(text, &tokens).next()) {
         let message =
             "SKIP LOCKED would leave rows of a key range out for good; allowed without table= and key= only";
         return Err((line_at(skip.start), message.to_owned()));
@@ -57,11 +57,12 @@ pub(super) fn only_statement<'a>(sql: &'a str, kind: &BackfillKind) -> Result<&'
 
 /// The statement without its `SKIP LOCKED`: it waits for whoever has locked a row. `None` where it skips nothing.
 pub(super) fn without_skip_locked(statement: &str) -> Option<String> {
-    let mut waiting = statement.to_owned();
-    while let Some(skip) = skip_locked(&waiting, &tokens(&waiting)) {
-        waiting.replace_range(skip, "");
+    let (mut waiting, mut behind) = (String::new(), 0);
+    for skip in skips(statement, &tokens(statement)) {
+        waiting.push_str(&statement[behind..skip.start]);
+        behind = skip.end;
     }
-    (waiting != statement).then_some(waiting)
+    (behind > 0).then(|| waiting + &statement[behind..])
 }
 
 /// The parameters' places and numbers.
@@ -70,10 +71,10 @@ fn parameters<'a>(sql: &'a str, tokens: &[Range<usize>]) -> Vec<(usize, &'a str)
     pairs.map(|pair| (pair[0].start, &sql[pair[1].clone()])).collect()
 }
 
-fn skip_locked(sql: &str, tokens: &[Range<usize>]) -> Option<Range<usize>> {
+fn skips<'a>(sql: &'a str, tokens: &'a [Range<usize>]) -> impl Iterator<Item = Range<usize>> {
     let is = |place: &Range<usize>, word: &str| sql[place.clone()].eq_ignore_ascii_case(word);
-    let pair = tokens.windows(2).find(|pair| is(&pair[0], "skip") && is(&pair[1], "locked"))?;
-    Some(pair[0].start..pair[1].end)
+    let pairs = tokens.windows(2).filter(move |pair| is(&pair[0], "skip") && is(&pair[1], "locked"));
+    pairs.map(|pair| pair[0].start..pair[1].end)
 }
 
 #[cfg(test)]
@@ -132,6 +133,7 @@ mod tests {
         let waiting = "delete from a where b = 'skip locked' and id in (select id from a limit $1 for update )";
         assert_eq!(without_skip_locked(sql).as_deref(), Some(waiting));
         assert_eq!(without_skip_locked(waiting), None);
+        assert_eq!(without_skip_locked("a skip locked b SKIP LOCKED").as_deref(), Some("a  b "));
     }
 
     #[test]

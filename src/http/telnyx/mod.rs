@@ -147,10 +147,7 @@ async fn wanted(deps: &HttpDeps, request: &HttpRequest, payload: &Value) -> Resu
 }
 
 /// Whose it is to be, and what it is called.
-fn ids(
-    whose: Result<Whose, Unmapped>,
-    payload: &Value,
-) -> Result<(Whose, CallSid, RecordingSid), Vec<FieldFault>> {
+fn ids(whose: Result<Whose, Unmapped>, payload: &Value) -> Result<(Whose, CallSid, RecordingSid), Vec<FieldFault>> {
     let call = id_of(payload, "call_session_id", |text| CallSid::parse(text, SidForm::Strict)?.fits(TELNYX));
     let recording = id_of(payload, "recording_id", |text| RecordingSid::parse(text, SidForm::Strict)?.fits(TELNYX));
     match (whose, call, recording) {
