@@ -6,7 +6,10 @@ use crate::{
     domain::ports::{ActorInfo, InstanceInfo},
 };
 use actix::{AsyncContext, Context};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 impl SlotManager {
     pub(super) fn info(&self) -> InstanceInfo {
@@ -29,33 +32,53 @@ impl SlotManager {
         }
     }
 
+    /// One beat each interval, whether or not the one before was answered: where the database is slow, that one may still
+    /// arrive; where its connection is dead, this one has another.
     pub(super) fn beat(&mut self, ctx: &mut Context<Self>) {
-        let (dispatch, info, interval) =
-            (Arc::clone(&self.deps.dispatch), self.info(), self.deps.limits.beat_interval);
-        let beat = async move { tokio::time::timeout(interval, dispatch.beat(&info)).await };
-        self.child.spawn_io(ctx, beat, move |this, beat, ctx| {
-            let mut next = interval;
-            match beat {
-                Ok(Ok(())) => this.beat_arrived(ctx),
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "beat failed");
-                    next = ERROR_PAUSE.min(interval);
-                }
-                Err(_) => {
-                    tracing::warn!("beat not answered in time");
-                    next = Duration::ZERO;
-                }
+        // It would register this instance again.
+        if self.phase == Phase::Leaving {
+            return;
+        }
+        let limits = &self.deps.limits;
+        let (interval, patience) = (limits.beat_interval, (limits.beat_ttl / 2).max(limits.beat_interval));
+        self.beat_in(interval, ctx);
+        let (dispatch, info, sent) = (Arc::clone(&self.deps.dispatch), self.info(), Instant::now());
+        let beat = async move { tokio::time::timeout(patience, dispatch.beat(&info)).await };
+        self.child.spawn_io(ctx, beat, move |this, beat, ctx| match beat {
+            Ok(Ok(())) => this.beat_arrived(sent, ctx),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "beat failed");
+                this.beat_in(ERROR_PAUSE.min(interval), ctx);
             }
-            this.child.run_later(ctx, next, Self::beat);
+            Err(_) => tracing::warn!("beat not answered in time"),
         });
     }
 
-    pub(super) fn beat_arrived(&mut self, ctx: &mut Context<Self>) {
+    fn beat_in(&mut self, wait: Duration, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.beat_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.beat_timer = Some(self.child.run_later(ctx, wait, Self::beat));
+    }
+
+    /// It counts from when it was sent: the answer may have been long on its way. Answers may also overtake each other.
+    pub(super) fn beat_arrived(&mut self, sent: Instant, ctx: &mut Context<Self>) {
+        if self.last_beat.is_some_and(|last| last >= sent) {
+            return;
+        }
+        self.last_beat = Some(sent);
+        let left = (self.deps.limits.beat_ttl / 2).saturating_sub(sent.elapsed());
+        if left.is_zero() {
+            // Too late to begin with; later on the timer of the one before says so.
+            if self.dead_man.is_none() {
+                self.interrupt();
+            }
+            return;
+        }
         if let Some(timer) = self.dead_man.take() {
             ctx.cancel_future(timer);
         }
-        let half = self.deps.limits.beat_ttl / 2;
-        self.dead_man = Some(self.child.run_later(ctx, half, |this, _| this.interrupt()));
+        self.dead_man = Some(self.child.run_later(ctx, left, |this, _| this.interrupt()));
         self.deps.obstacle.set(None);
         if std::mem::replace(&mut self.interrupted, false) && self.phase == Phase::Resting {
             self.recover(ctx);

@@ -38,7 +38,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnH
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Doorbell rows that one claim reads.
@@ -107,6 +107,9 @@ pub struct SlotManager {
     /// Fires when half of the time is over after which the others take this instance for dead.
     dead_man: Option<SpawnHandle>,
     interrupted: bool,
+    /// When the newest beat was sent that was answered.
+    last_beat: Option<Instant>,
+    beat_timer: Option<SpawnHandle>,
     /// The next step looks for leases that nobody here knows of.
     audit_due: bool,
     draining: bool,
@@ -157,6 +160,8 @@ impl SlotManager {
             poll_timer: None,
             dead_man: None,
             interrupted: false,
+            last_beat: None,
+            beat_timer: None,
             audit_due: false,
             draining: false,
             deps,

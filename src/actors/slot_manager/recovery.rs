@@ -16,20 +16,20 @@ use crate::{
     },
 };
 use actix::Context;
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 impl SlotManager {
     /// Registers this instance, then learns what it holds and what its workers do.
     pub(super) fn recover(&mut self, ctx: &mut Context<Self>) {
         self.phase = Phase::Recovering;
         self.free.clear();
-        let (dispatch, info) = (Arc::clone(&self.deps.dispatch), self.info());
+        let (dispatch, info, sent) = (Arc::clone(&self.deps.dispatch), self.info(), Instant::now());
         let look = async move {
             answered(dispatch.beat(&info)).await?;
             answered(dispatch.held(info.instance)).await
         };
-        self.child.spawn_io(ctx, look, |this, held, ctx| match held {
-            Ok(held) => this.recovered(held, ctx),
+        self.child.spawn_io(ctx, look, move |this, held, ctx| match held {
+            Ok(held) => this.recovered(held, sent, ctx),
             Err(error) => {
                 tracing::warn!(%error, "slots cannot be read yet");
                 this.child.run_later(ctx, ERROR_PAUSE, Self::recover);
@@ -37,7 +37,7 @@ impl SlotManager {
         });
     }
 
-    fn recovered(&mut self, held: Vec<HeldLease>, ctx: &mut Context<Self>) {
+    fn recovered(&mut self, held: Vec<HeldLease>, sent: Instant, ctx: &mut Context<Self>) {
         self.phase = Phase::Resting;
         self.question += 1;
         self.busy = held.iter().map(|lease| (lease.lease, lease.life)).collect();
@@ -45,7 +45,7 @@ impl SlotManager {
         for worker in &self.deps.workers {
             worker.send(Announce(self.question));
         }
-        self.beat_arrived(ctx);
+        self.beat_arrived(sent, ctx);
         self.step(ctx);
     }
 
