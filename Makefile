@@ -36,7 +36,7 @@ test: setup ## Lints and all tests that install in a minute or two
 test-after-setup:
 	cargo test --locked $(FEATURES)
 
-test-all: setup ## The heavier parts beside make test: other features, all of the model, PgBouncer, restarts, a browser, a fuzzed API, licences
+test-all: setup ## The heavier parts beside make test: other features, all of the model, PgBouncer, restarts, the release before, chaos, a browser, a fuzzed API, licences
 	@$(MAKE) --no-print-directory test-all-after-setup
 
 .PHONY: test-all-after-setup
@@ -47,7 +47,6 @@ test-all-after-setup:
 	cargo test --locked $(FEATURES) --test heavy
 	cargo test --locked $(FEATURES) --test model -- --ignored --nocapture --test-threads 1
 	cargo test --locked $(FEATURES) --test chaos -- --seed 6 --seconds 75
-	cargo test --locked $(FEATURES) --test chaos -- --known
 	cargo build --locked $(FEATURES)
 	cd tests/browser && npm test
 	CALLSPOOL_BENCH_JOBS=2000 cargo bench --locked --bench pure --bench start --bench lists -- --test
