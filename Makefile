@@ -44,6 +44,7 @@ test-all-after-setup:
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib
 	@sh .ci/setup.sh heavy
+	@sh .ci/previous.sh
 	cargo test --locked $(FEATURES) --test heavy
 	cargo test --locked $(FEATURES) --test model -- --ignored --nocapture --test-threads 1
 	cargo test --locked $(FEATURES) --test chaos -- --seed 6 --seconds 75

@@ -62,7 +62,7 @@ pub(super) const KEYS: &[Key] = &[
         "database.pool_size",
         None,
         Kind::Int { min: 2, max: 1000 },
-        "connections of this process, besides the listener's and the migrator's",
+        "connections of this process, besides the listener's, the migrator's and the two or three of the slot manager",
     ),
     key("database.acquire_timeout", None, ms(100, 60_000), "longest wait for one of them"),
     key("database.embedded_dir", None, Kind::Path, "where the embedded PostgreSQL lies"),

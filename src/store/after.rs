@@ -27,7 +27,7 @@ impl FollowUps for Store {
         sqlx::query(self.sql().configure.clone())
             .bind(setting.announces)
             .bind(setting.delete_at_provider)
-            .execute(self.pool())
+            .execute(self.upkeep())
             .await
             .map(|_| ())
             .map_err(|error| clean_error(&error))
@@ -38,7 +38,7 @@ impl FollowUps for Store {
             .bind(i32::from(limit))
             .bind(i32::from(each))
             .bind(millis(lease))
-            .fetch_all(self.pool())
+            .fetch_all(self.upkeep())
             .await
             .map_err(|error| clean_error(&error))?;
         rows.into_iter().map(TryInto::try_into).collect()
@@ -57,7 +57,7 @@ impl FollowUps for Store {
             .bind(millis(delay))
             .bind(error)
             .bind(all)
-            .fetch_one(self.pool())
+            .fetch_one(self.upkeep())
             .await
             .map_err(|error| clean_error(&error))
     }
@@ -91,7 +91,7 @@ impl FollowUps for Store {
         let forgotten = sqlx::query(self.sql().forget_follow_ups.clone())
             .bind(millis(keep))
             .bind(i32::from(limit))
-            .execute(self.pool())
+            .execute(self.upkeep())
             .await;
         forgotten.map(|done| done.rows_affected()).map_err(|error| clean_error(&error))
     }
@@ -133,7 +133,7 @@ impl Custody for Store {
         let rows: Vec<(i64, String, Option<String>)> = sqlx::query_as(self.sql().expire.clone())
             .bind(days.cast_signed())
             .bind(i32::from(limit))
-            .fetch_all(self.pool())
+            .fetch_all(self.upkeep())
             .await
             .map_err(|error| clean_error(&error))?;
         let expired = |(business, call_sid, recording_sid): (i64, String, Option<String>)| {

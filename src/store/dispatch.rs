@@ -31,7 +31,7 @@ impl Dispatch for Store {
             .bind(millis(request.lease_for))
             .bind(request.drain_limit.cast_signed())
             .bind(request.default_max_slots)
-            .fetch_all(self.pool())
+            .fetch_all(self.steps())
             .await
             .map_err(|error| clean_error(&error))?;
         let mut claimed = Claimed { place: request.place, ..Claimed::default() };
@@ -61,7 +61,7 @@ impl Dispatch for Store {
             .bind(columns.duration_ms)
             .bind(columns.form)
             .bind(columns.transcript)
-            .fetch_all(self.pool())
+            .fetch_all(self.steps())
             .await
             .map_err(|error| clean_error(&error))?;
         let settled =
@@ -72,7 +72,7 @@ impl Dispatch for Store {
     async fn held(&self, instance: InstanceId) -> StoreResult<Vec<HeldLease>> {
         let rows: Vec<HeldRow> = sqlx::query_as(self.sql().held.clone())
             .bind(instance.0)
-            .fetch_all(self.pool())
+            .fetch_all(self.steps())
             .await
             .map_err(|error| clean_error(&error))?;
         rows.into_iter().map(TryInto::try_into).collect()
@@ -97,7 +97,7 @@ impl Dispatch for Store {
             .bind(i32::from(info.workers))
             .bind(info.draining)
             .bind(Json(&info.actors))
-            .execute(self.pool())
+            .execute(self.beats())
             .await
             .map(|_| ())
             .map_err(|error| clean_error(&error))
@@ -106,7 +106,7 @@ impl Dispatch for Store {
     async fn deregister(&self, instance: InstanceId) -> StoreResult<()> {
         sqlx::query(self.sql().deregister.clone())
             .bind(instance.0)
-            .execute(self.pool())
+            .execute(self.steps())
             .await
             .map(|_| ())
             .map_err(|error| clean_error(&error))
@@ -117,7 +117,7 @@ impl Dispatch for Store {
             .bind(holder.instance.0)
             .bind(i32::from(holder.life.worker))
             .bind(holder.life.generation.cast_signed())
-            .fetch_all(self.pool())
+            .fetch_all(self.steps())
             .await
             .map_err(|error| clean_error(&error))?;
         let retry = &self.config().retry;

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 impl Holds for Store {
     async fn standing(&self) -> StoreResult<Standing> {
         let rows: Vec<StandingRow> = sqlx::query_as(self.sql().holds_standing.clone())
-            .fetch_all(self.pool())
+            .fetch_all(self.upkeep())
             .await
             .map_err(|error| clean_error(&error))?;
         let is_due = rows.iter().any(|row| row.is_due);
@@ -54,7 +54,7 @@ impl Holds for Store {
             .bind(keys)
             .bind(counts)
             .bind(millis(rules.window))
-            .execute(self.pool())
+            .execute(self.upkeep())
             .await
             .map(|_| ())
             .map_err(|error| clean_error(&error))
@@ -65,7 +65,7 @@ impl Holds for Store {
             .bind(HoldKind::ALL.map(HoldKind::as_str).to_vec())
             .bind(HoldKind::ALL.map(|kind| millis(rules.longest(kind))).to_vec())
             .bind(millis(rules.window))
-            .fetch_all(self.pool())
+            .fetch_all(self.upkeep())
             .await
             .map_err(|error| clean_error(&error))?;
         let mut tended = Tended::default();

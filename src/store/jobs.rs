@@ -13,6 +13,7 @@ use crate::domain::{
 };
 use async_trait::async_trait;
 use sqlx::types::Json;
+use std::time::Duration;
 
 #[async_trait]
 impl JobBook for Store {
@@ -72,11 +73,17 @@ impl JobBook for Store {
 
     async fn ping(&self) -> StoreResult<()> {
         let asked = async {
-            self.pool().has_primary().await?;
-            let is_read_only: bool = sqlx::query_scalar(IS_READ_ONLY).fetch_one(self.pool()).await?;
+            self.beats().has_primary().await?;
+            let is_read_only: bool = sqlx::query_scalar(IS_READ_ONLY).fetch_one(self.beats()).await?;
             if is_read_only { Err(NoPrimary::a_standby().into()) } else { Ok(()) }
         };
-        asked.await.map_err(|error: sqlx::Error| clean_error(&error))
+        let answer: Result<(), sqlx::Error> = asked.await;
+        self.0.answers.hear(&answer);
+        answer.map_err(|error| clean_error(&error))
+    }
+
+    fn answered_within(&self, time: Duration) -> bool {
+        self.0.answers.within(time)
     }
 }
 

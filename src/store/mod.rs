@@ -4,7 +4,8 @@
 //! Statements name the schema themselves ([`statements`]), because the pool may stand behind a transaction-mode
 //! PgBouncer, where no session has a search path, and all go one way, which knows how to live with one ([`pool`]). Two
 //! connections go past the pool, to `MIGRATION_DATABASE_URL`: the migrator's ([`gate`]) and the listener's ([`bells`]).
-//! All of them lead to the primary where a URL names several hosts ([`hosts`]).
+//! A few more belong to the slot manager, so that its beats and its steps wait for nobody. All of them lead to the
+//! primary where a URL names several hosts ([`hosts`]).
 
 mod after;
 mod backfill;
@@ -18,6 +19,7 @@ mod hold_rows;
 mod holds;
 mod hosts;
 mod jobs;
+mod lately;
 mod meter;
 mod operate_rows;
 mod operations;
@@ -62,6 +64,7 @@ pub use crate::domain::{
 
 use crate::domain::{ids::InstanceId, ports::StoreResult, retry::RetryPolicy};
 use hosts::Address;
+use lately::Lately;
 use pool::Pool;
 use secrecy::SecretString;
 use sqlx::postgres::PgPoolOptions;
@@ -97,6 +100,9 @@ pub struct StoreConfig {
     pub protected_tables: Vec<String>,
 }
 
+/// Most connections that beats have, and that steps have.
+const OWN: u32 = 4;
+
 /// The database. Cheap to clone; clones share the pool.
 #[derive(Debug, Clone)]
 pub struct Store(Arc<Inner>);
@@ -104,6 +110,15 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     pool: Pool,
+    /// The pool without its last connection, which is left to requests: for what comes round again by itself.
+    upkeep: Pool,
+    /// What the slot manager does waits for nobody else: neither for requests that hold every connection of the pool,
+    /// nor the beat for a settlement that waits for a lock. Each needs one connection, and more while one is stuck: what
+    /// fell silent comes back only when the system gives it up.
+    beats: Pool,
+    steps: Pool,
+    /// Answers to these two, which send writes.
+    answers: Lately,
     direct: Address,
     statements: Statements,
     config: StoreConfig,
@@ -128,19 +143,41 @@ impl Store {
             None => address.clone(),
             Some(url) => Address::of("MIGRATION_DATABASE_URL", url, |options| options)?,
         };
-        let pool = PgPoolOptions::new().max_connections(config.pool_size).acquire_timeout(config.acquire_timeout);
-        let pool = Pool::new(pool, address, config.behind_pooler);
+        let answers = Lately::new();
+        let pool = |connections, answers| {
+            let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(config.acquire_timeout);
+            Pool::new(pool, address.clone(), config.behind_pooler, answers)
+        };
+        let (beats, steps) = (pool(OWN, Some(answers.clone())), pool(OWN, Some(answers.clone())));
+        let pool = pool(config.pool_size, None);
+        let upkeep = pool.with_turns(config.pool_size.saturating_sub(1).max(1));
         let statements = Statements::new(&config.schema);
-        Ok(Self(Arc::new(Inner { pool, direct, statements, config })))
+        Ok(Self(Arc::new(Inner { pool, upkeep, beats, steps, answers, direct, statements, config })))
     }
 
-    /// Closes the pool's connections; on the I/O runtime, after the last use.
+    /// Closes every connection but the listener's and the migrator's; on the I/O runtime, after the last use.
     pub async fn close(&self) {
-        self.0.pool.close().await;
+        let Inner { pool, beats, steps, .. } = &*self.0;
+        tokio::join!(pool.close(), beats.close(), steps.close());
     }
 
     fn pool(&self) -> &Pool {
         &self.0.pool
+    }
+
+    /// For what no request waits for and what is short: one that takes long would be in the way of the others.
+    fn upkeep(&self) -> &Pool {
+        &self.0.upkeep
+    }
+
+    /// For the beat, and whether the database is there.
+    fn beats(&self) -> &Pool {
+        &self.0.beats
+    }
+
+    /// For claims and settlements, one after the other.
+    fn steps(&self) -> &Pool {
+        &self.0.steps
     }
 
     fn sql(&self) -> &Statements {

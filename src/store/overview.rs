@@ -24,7 +24,7 @@ impl Watch for Store {
             .bind(millis(rules.keep))
             .bind(rules.default_max_slots)
             .bind(rules.businesses.cast_signed())
-            .fetch_all(self.pool())
+            .fetch_all(self.upkeep())
             .await
             .map_err(|error| clean_error(&error))?;
         rows.into_iter().map(TryInto::try_into).collect()
@@ -37,7 +37,7 @@ impl Watch for Store {
             .bind(counts.dead)
             .bind(counts.bytes)
             .bind(&counts.latency)
-            .execute(self.pool())
+            .execute(self.upkeep())
             .await
             .map(|_| ())
             .map_err(|error| clean_error(&error))

@@ -11,31 +11,44 @@
 //! The driver also asks for types that it does not know in between, which would end an unnamed statement. So no
 //! statement of ours takes or gives a type that is not PostgreSQL's own; a test holds that.
 
-use super::hosts::{Address, Pools, Seat};
+use super::{
+    hosts::{Address, Pools, Seat},
+    lately::Lately,
+};
 use crate::domain::observation::PoolUse;
 use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future, stream};
 use sqlx::{
-    Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
+    Connection, Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
     error::BoxDynError,
     pool::PoolConnection,
     postgres::{PgArguments, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 type BoxFuture<'e, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'e>>;
 type BoxStream<'e> = Pin<Box<dyn stream::Stream<Item = Result<Either<PgQueryResult, PgRow>, Error>> + Send + 'e>>;
+
+/// The driver asks a connection whether it lives when it comes back. One that somebody waited for goes on without being
+/// asked again: where all are in use, that is a third of the round trips.
+const JUST_BACK: Duration = Duration::from_millis(10);
 
 /// A statement that is given to `&Pool` is one transaction; for several in one there is [`Pool::begin`].
 #[derive(Debug)]
 pub(super) struct Pool {
     hosts: PoolHosts,
     sessions: Sessions,
+    /// Told of each answer, where what it sends are writes.
+    answers: Option<Lately>,
+    /// Who takes one of its connections takes a turn first.
+    turns: Option<Arc<Semaphore>>,
 }
 
-#[derive(Debug)]
+/// Clones share their connections.
+#[derive(Debug, Clone)]
 enum PoolHosts {
     One(PgPool),
-    Several(Pools),
+    Several(Arc<Pools>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,21 +60,49 @@ enum Sessions {
 }
 
 impl Pool {
-    /// Opens no connection yet. `behind_pooler`: a transaction-mode pooler's address.
-    pub(super) fn new(pool: PgPoolOptions, address: Address, behind_pooler: bool) -> Self {
+    /// Opens no connection yet. `behind_pooler`: a transaction-mode pooler's address. `answers` is told of each answer;
+    /// for a pool that sends writes, because a standby answers what only reads.
+    pub(super) fn new(
+        pool: PgPoolOptions,
+        address: Address,
+        behind_pooler: bool,
+        answers: Option<Lately>,
+    ) -> Self {
+        let pool = pool.test_before_acquire(false).before_acquire(|connection, is| {
+            Box::pin(async move { Ok(is.idle_for <= JUST_BACK || connection.ping().await.is_ok()) })
+        });
         let hosts = match address {
             Address::One(options) => PoolHosts::One(pool.connect_lazy_with(*options)),
-            Address::Several(hosts) => PoolHosts::Several(Pools::new(hosts, pool)),
+            Address::Several(hosts) => PoolHosts::Several(Arc::new(Pools::new(hosts, pool))),
         };
         let sessions = if behind_pooler { Sessions::Shared } else { Sessions::Kept };
-        Self { hosts, sessions }
+        Self { hosts, sessions, answers, turns: None }
+    }
+
+    /// The same connections for what can wait: at most so many of them at a time.
+    pub(super) fn with_turns(&self, turns: u32) -> Self {
+        let turns = Some(Arc::new(Semaphore::new(turns as usize)));
+        Self { hosts: self.hosts.clone(), sessions: self.sessions, answers: self.answers.clone(), turns }
+    }
+
+    /// It waits without a limit: callers have theirs.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(self.turns.as_ref()?).acquire_owned().await.ok()
+    }
+
+    fn hear<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        if let Some(answers) = &self.answers {
+            answers.hear(&answer);
+        }
+        answer
     }
 
     async fn acquire(&self) -> Result<(PoolConnection<Postgres>, Option<Seat>), Error> {
-        match &self.hosts {
-            PoolHosts::One(pool) => Ok((pool.acquire().await?, None)),
+        let acquired = match &self.hosts {
+            PoolHosts::One(pool) => pool.acquire().await.map(|connection| (connection, None)),
             PoolHosts::Several(pools) => pools.acquire().await.map(|(connection, seat)| (connection, Some(seat))),
-        }
+        };
+        self.hear(acquired)
     }
 
     /// Says at once where several hosts have no primary; a single host is not asked.
@@ -74,13 +115,14 @@ impl Pool {
 
     /// Whoever waits for it may give up at any moment: nothing is left open.
     pub(super) async fn begin(&self) -> Result<Transaction, Error> {
+        let turn = self.turn().await;
         let (connection, seat) = self.acquire().await?;
         // A task of its own, because sqlx 0.9.0 forgets a BEGIN whose answer nobody awaits any more (its issue 4385):
         // the connection would go back into the pool with an open transaction, and keep a session of the pooler's.
         let task = tokio::spawn(sqlx::Transaction::begin(connection, None));
         let begun = watched(seat.as_ref(), async { task.await.map_err(|_| Error::WorkerCrashed)? });
-        let inner = begun.await?;
-        Ok(Transaction { inner, sessions: self.sessions, seat })
+        let inner = self.hear(begun.await)?;
+        Ok(Transaction { inner, sessions: self.sessions, seat, _turn: turn })
     }
 
     /// `limit`: what it was made with.
@@ -113,13 +155,11 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if let (Sessions::Kept, PoolHosts::One(pool)) = (self.sessions, &self.hosts) {
-            return pool.fetch_many(query);
-        }
         let answered = async move {
             let answers: Vec<_> = if self.sessions == Sessions::Kept {
+                let _turn = self.turn().await;
                 let (mut connection, seat) = self.acquire().await?;
-                watched(seat.as_ref(), connection.fetch_many(query).try_collect()).await?
+                self.hear(watched(seat.as_ref(), connection.fetch_many(query).try_collect()).await)?
             } else {
                 let mut transaction = self.begin().await?;
                 let answers = transaction.fetch_many(query).try_collect().await?;
@@ -136,13 +176,11 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if let (Sessions::Kept, PoolHosts::One(pool)) = (self.sessions, &self.hosts) {
-            return pool.fetch_optional(query);
-        }
         let answered = async move {
             if self.sessions == Sessions::Kept {
+                let _turn = self.turn().await;
                 let (mut connection, seat) = self.acquire().await?;
-                return watched(seat.as_ref(), connection.fetch_optional(query)).await;
+                return self.hear(watched(seat.as_ref(), connection.fetch_optional(query)).await);
             }
             let mut transaction = self.begin().await?;
             let row = transaction.fetch_optional(query).await?;
@@ -174,6 +212,8 @@ pub(super) struct Transaction {
     sessions: Sessions,
     /// Where there are several hosts.
     seat: Option<Seat>,
+    /// Behind `inner`, so that it ends later.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Transaction {

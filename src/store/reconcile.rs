@@ -63,7 +63,7 @@ impl IntakeBook for Store {
             .bind(self.config().instance.0)
             .bind(millis(rules.look_back))
             .bind(millis(rules.beat_ttl))
-            .fetch_optional(self.pool())
+            .fetch_optional(self.upkeep())
             .await
             .map_err(|error| clean_error(&error))?;
         Ok(row.map(Into::into))
@@ -88,7 +88,7 @@ impl IntakeBook for Store {
             .bind(enqueued.cast_signed())
             .bind(gone.cast_signed())
             .bind(unmapped.cast_signed())
-            .fetch_optional(self.pool())
+            .fetch_optional(self.upkeep())
             .await
             .map_err(|error| clean_error(&error))?;
         Ok(row.map(Into::into))
@@ -100,7 +100,7 @@ impl IntakeBook for Store {
             .bind(self.config().instance.0)
             .bind(millis(wait))
             .bind(anew)
-            .execute(self.pool())
+            .execute(self.upkeep())
             .await
             .map(|_| ())
             .map_err(|error| clean_error(&error))

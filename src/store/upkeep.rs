@@ -23,7 +23,7 @@ impl Upkeep for Store {
             .bind(millis(beat_ttl))
             .bind(limit.cast_signed())
             .bind(max_attempts)
-            .fetch_all(self.pool())
+            .fetch_all(self.upkeep())
             .await
             .map_err(|error| clean_error(&error))?;
         let reclaimed = |row: ReapedRow| {
@@ -43,7 +43,7 @@ impl Upkeep for Store {
     async fn promote(&self, limit: u32) -> StoreResult<Promoted> {
         let (count, next_due_ms): (i32, Option<i64>) = sqlx::query_as(self.sql().promote.clone())
             .bind(limit.cast_signed())
-            .fetch_one(self.pool())
+            .fetch_one(self.upkeep())
             .await
             .map_err(|error| clean_error(&error))?;
         let next_due_in = next_due_ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));

@@ -25,8 +25,10 @@ pub trait JobBook: Send + Sync {
     async fn jobs(&self, filter: &JobFilter) -> StoreResult<Vec<JobView>>;
     /// Tells the fleet that jobs came in. A hint, never the truth: the doorbell's row is.
     async fn ring(&self) -> StoreResult<()>;
-    /// One cheap query, for readiness: the database answers and takes writes.
+    /// One cheap query, for readiness: the database answers and takes writes. It waits for no connection that requests use.
     async fn ping(&self) -> StoreResult<()>;
+    /// Whether the database has carried out a write within this time.
+    fn answered_within(&self, time: Duration) -> bool;
 }
 
 /// Recordings that are stored.

@@ -3,9 +3,6 @@
 use sqlx::Error;
 use std::io;
 
-/// `read_only_sql_transaction` (PostgreSQL documentation, Appendix A).
-const READ_ONLY: &str = "25006";
-
 /// None of the hosts is a primary. Carried as the driver's own kind of error, so that one path maps them all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -22,17 +19,20 @@ impl Default for NoPrimary {
 }
 
 impl NoPrimary {
+    /// `read_only_sql_transaction` (PostgreSQL documentation, Appendix A).
+    pub(in crate::store) const READ_ONLY: &str = "25006";
+
     /// `left_behind`: hosts that take writes, and were replaced by a promotion elsewhere.
     pub(super) fn standbys(hosts: usize, standbys: usize, left_behind: usize) -> Self {
         let mut message = format!("there is no primary; hosts: {hosts}, standbys: {standbys}");
         if left_behind > 0 {
             message = format!("{message}, left behind by a promotion: {left_behind}");
         }
-        Self { sqlstate: Some(READ_ONLY.to_owned()), message, standbys }
+        Self { sqlstate: Some(Self::READ_ONLY.to_owned()), message, standbys }
     }
 
     pub(in crate::store) fn a_standby() -> Self {
-        Self { sqlstate: Some(READ_ONLY.to_owned()), message: "the host is a standby".to_owned(), standbys: 1 }
+        Self { sqlstate: Some(Self::READ_ONLY.to_owned()), message: "the host is a standby".to_owned(), standbys: 1 }
     }
 
     /// Where `error` is one.
@@ -66,7 +66,7 @@ pub(super) fn of_statement(error: &Error) -> Says {
     }
     match error {
         Error::Database(answer) => match answer.code().as_deref() {
-            Some(READ_ONLY) => Says::ReadOnly,
+            Some(NoPrimary::READ_ONLY) => Says::ReadOnly,
             Some(code) if is_end(code) => Says::Gone,
             _ => Says::Nothing,
         },

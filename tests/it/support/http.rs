@@ -118,21 +118,26 @@ impl Callback {
 
     /// Byte for byte, so that no client makes another URL of the query.
     pub async fn send(&self, process: &Process) -> RawAnswer {
-        let (url, body) = (process.url().await, self.body());
+        self.send_to(&process.url().await).await.unwrap()
+    }
+
+    /// To this scheme, host and port, where perhaps nobody is.
+    pub async fn send_to(&self, url: &str) -> std::io::Result<RawAnswer> {
+        let body = self.body();
         let mut head =
             format!("POST {WEBHOOK}{} HTTP/1.1\r\nHost: {}\r\n", self.full_query(), &url["http://".len()..]);
         let content_type = if self.is_json { "application/json" } else { "application/x-www-form-urlencoded" };
         head = format!("{head}Content-Type: {content_type}\r\nConnection: close\r\n");
         let mut headers = self.headers.clone();
         if !headers.iter().any(|(name, _)| *name == "X-Twilio-Signature") {
-            headers.push(("X-Twilio-Signature", self.right_signature(&url)));
+            headers.push(("X-Twilio-Signature", self.right_signature(url)));
         }
         headers.push(("Content-Length", body.len().to_string()));
         for (name, value) in headers {
             head = format!("{head}{name}: {value}\r\n");
         }
         head.push_str("\r\n");
-        raw(process, format!("{head}{body}").as_bytes()).await
+        raw_to(url, format!("{head}{body}").as_bytes()).await
     }
 }
 
@@ -170,13 +175,16 @@ impl RawAnswer {
 
 /// Sends `request` as it is and reads until the server closes the connection.
 pub async fn raw(process: &Process, request: &[u8]) -> RawAnswer {
-    let url = process.url().await;
-    let mut stream = TcpStream::connect(&url["http://".len()..]).await.unwrap();
+    raw_to(&process.url().await, request).await.unwrap()
+}
+
+async fn raw_to(url: &str, request: &[u8]) -> std::io::Result<RawAnswer> {
+    let mut stream = TcpStream::connect(&url["http://".len()..]).await?;
     // The server may answer and close before it has read everything.
     let _ = stream.write_all(request).await;
     let mut answer = Vec::new();
     let _ = super::within_patience("an answer", stream.read_to_end(&mut answer)).await;
-    RawAnswer::parse(&String::from_utf8_lossy(&answer))
+    Ok(RawAnswer::parse(&String::from_utf8_lossy(&answer)))
 }
 
 /// A request with these headers (`Name: value` lines) and this body.

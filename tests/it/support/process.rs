@@ -27,13 +27,18 @@ pub struct Setup {
     dir: TempDir,
     vars: BTreeMap<String, String>,
     config: String,
+    binary: PathBuf,
+    /// The folder that its binary's release has its configuration in.
+    shipped: PathBuf,
 }
 
 impl Setup {
     /// One that migrates, with short waits, on `database`.
     pub fn new(database: &Database) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let setup = Self { dir, vars: BTreeMap::new(), config: String::new() };
+        let binary = PathBuf::from(env!("CARGO_BIN_EXE_callspool"));
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        let setup = Self { dir, vars: BTreeMap::new(), config: String::new(), binary, shipped };
         let storage = format!("file:{}", setup.storage().display());
         setup
             .var("DATABASE_URL", &database.url)
@@ -75,30 +80,36 @@ impl Setup {
         self
     }
 
+    #[allow(dead_code, reason = "of the heavy tests")]
+    /// Of another release: its binary, and the configuration that it came with.
+    pub fn of_release(mut self, binary: &Path, shipped: &Path) -> Self {
+        (self.binary, self.shipped) = (binary.to_owned(), shipped.to_owned());
+        self
+    }
+
     pub fn storage(&self) -> PathBuf {
         self.dir.path().join("recordings")
     }
 
     /// The command with its environment; nothing of this process's is inherited but the path.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.with_environment(Command::new(env!("CARGO_BIN_EXE_callspool")));
+        let mut command = self.with_environment(Command::new(&self.binary));
         command.args(arguments);
         command
     }
 
     /// A line for the shell, which finds `callspool` in its path.
     pub fn shell(&self, line: &str) -> Command {
-        let binary = Path::new(env!("CARGO_BIN_EXE_callspool"));
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = self.with_environment(Command::new("sh"));
-        command.env("PATH", format!("{}:{path}", binary.parent().unwrap().display())).args(["-c", line]);
+        command.env("PATH", format!("{}:{path}", self.binary.parent().unwrap().display())).args(["-c", line]);
         command
     }
 
     fn with_environment(&self, mut command: Command) -> Command {
         let config = self.dir.path().join("config");
         std::fs::create_dir_all(&config).unwrap();
-        let own = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/test.toml")).unwrap();
+        let own = std::fs::read_to_string(self.shipped.join("test.toml")).unwrap();
         std::fs::write(config.join("test.toml"), format!("{own}\n{}", self.config)).unwrap();
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         // The folder `config` there is the one that it reads.

@@ -40,6 +40,8 @@ pub struct Way {
 struct Habits {
     delay_ms: AtomicU64,
     loses_notifications: AtomicBool,
+    /// Over all connections so far.
+    round_trips: AtomicU64,
 }
 
 impl Way {
@@ -77,6 +79,11 @@ impl Way {
         self.habits.delay_ms.store(millis, Relaxed);
     }
 
+    /// How often a client said something and then waited for the answer.
+    pub fn round_trips(&self) -> u64 {
+        self.habits.round_trips.load(Relaxed)
+    }
+
     /// Whether NOTIFYs are lost on their way to whoever listens.
     pub fn lose_notifications(&self, lost: bool) {
         self.habits.loses_notifications.store(lost, Relaxed);
@@ -109,11 +116,12 @@ async fn carry(client: &mut UnixStream, server: &mut UnixStream, habits: &Habits
     let (from_server, to_server) = server.split();
     let (asked, asks) = mpsc::unbounded_channel();
     let (answered, answers) = mpsc::unbounded_channel();
+    let waits = AtomicBool::new(false);
     // Reading goes on while what was read waits: a delay makes nothing slower than itself.
     let _: io::Result<()> = tokio::select! {
-        end = read_bytes(from_client, asked, habits) => end,
+        end = read_bytes(from_client, asked, habits, &waits) => end,
         end = write_in_time(to_server, asks) => end,
-        end = read_messages(from_server, answered, habits) => end,
+        end = read_messages(from_server, answered, habits, &waits) => end,
         end = write_in_time(to_client, answers) => end,
     };
 }
@@ -128,12 +136,14 @@ async fn read_bytes(
     mut from: impl AsyncRead + Unpin,
     to: mpsc::UnboundedSender<Later>,
     habits: &Habits,
+    waits: &AtomicBool,
 ) -> io::Result<()> {
     loop {
         let mut bytes = Vec::with_capacity(16 * 1024);
         if from.read_buf(&mut bytes).await? == 0 {
             return Ok(());
         }
+        waits.store(true, Relaxed);
         _ = to.send((later(habits), bytes));
     }
 }
@@ -143,15 +153,19 @@ async fn read_messages(
     mut from: impl AsyncRead + Unpin,
     to: mpsc::UnboundedSender<Later>,
     habits: &Habits,
+    waits: &AtomicBool,
 ) -> io::Result<()> {
+    let count = || habits.round_trips.fetch_add(u64::from(waits.swap(false, Relaxed)), Relaxed);
     // A client asks for TLS first, and the answer has no length: it is refused, as on every socket.
     let mut message = vec![0];
     from.read_exact(&mut message).await?;
     assert_eq!(message, [TLS_REFUSED], "no TLS on a socket");
+    count();
     _ = to.send((later(habits), message));
     loop {
         let mut message = vec![0; HEAD];
         from.read_exact(&mut message).await?;
+        count();
         let length = u32::from_be_bytes(message[1..HEAD].try_into().unwrap());
         message.resize(1 + length as usize, 0);
         from.read_exact(&mut message[HEAD..]).await?;
