@@ -73,7 +73,7 @@ fn answers_are_told_once() {
 
 /// Goes through all orders; how many there were.
 fn in_every_order(scene: fn()) -> usize {
-    let orders = std::sync::Arc::new(AtomicUsize::new(0));
+    let orders = Arc::new(AtomicUsize::new(0));
     let counted = orders.clone();
     let counted_scene = move || {
         counted.fetch_add(1, Relaxed);
