@@ -55,6 +55,45 @@ impl Door {
 
     /// Refuses where there is no place: nobody waits for one.
     pub(super) fn enter(&self) -> Result<Place, Problem> {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            self.shed.fetch_add(1, Ordering::Relaxed);
+            return Err(Problem::overloaded());
+        };
+        Ok(Place { _place: place, turns: Arc::clone(&self.turns) })
+    }
+}
+
+/// It was not begun.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoTurn;
+
+/// A place at the door, until it is dropped.
+pub(super) struct Place {
+    _place: OwnedSemaphorePermit,
+    turns: Arc<Semaphore>,
+}
+
+impl Door {
+    /// `places`: requests under way at a time. `connections`: so many of them have one of the database's at a time; the
+    /// others of the pool are kept for what the process does beside answering.
+    pub fn new(places: u32, connections: u32) -> Self {
+        let semaphore = |size: u32| Arc::new(Semaphore::new(size as usize));
+        Self { places: semaphore(places), turns: semaphore(connections), size: places, shed: Arc::default() }
+    }
+
+    /// Requests that have a place now.
+    pub fn in_flight(&self) -> u32 {
+        let free = u32::try_from(self.places.available_permits()).unwrap_or(u32::MAX);
+        self.size.saturating_sub(free)
+    }
+
+    /// Requests that were refused since the start.
+    pub fn shed(&self) -> u64 {
+        self.shed.load(Ordering::Relaxed)
+    }
+
+    /// Refuses where there is no place: nobody waits for one.
+    pub(super) fn enter(&self) -> Result<Place, Problem> {
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => Ok(Place { _place: place, turns: Arc::clone(&self.turns) }),
             Err(_) => {
