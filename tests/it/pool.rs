@@ -1,9 +1,6 @@
 //! The store's pool, as it is behind a transaction-mode pooler.
 
-use crate::{
-    queue_law::{Claimer, done},
-    support::{Database, eventually, new_job, way::Way},
-};
+use crate::support::{Database, eventually};
 use callspool::domain::ports::JobBook;
 use std::{
     future::poll_fn,
@@ -46,46 +43,5 @@ async fn a_step_that_is_given_up_anywhere_leaves_no_transaction_open() {
     for store in stores {
         store.ping().await.unwrap();
         store.close().await;
-    }
-}
-
-/// How many round trips it is to the database and back; what a connection costs when it is opened is not among them.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_claim_and_a_settlement_are_so_many_round_trips_whatever_they_carry() {
-    let database = Database::migrated().await;
-    let jobs: Vec<_> = (1..=64).map(|number| new_job(i64::from(number), number)).collect();
-    database.store().enqueue(&jobs).await.unwrap();
-    // The answer, and the driver's question whether the connection lives, before and after; the first settlement is
-    // prepared. Behind a pooler each is begun, prepared and committed.
-    for (behind_pooler, expected) in [(false, (3, 4)), (true, (6, 6))] {
-        let (way, far) = Way::to(&database);
-        let mut claimer = Claimer::new(&database).await;
-        claimer.store = far.store_with(|config| {
-            config.instance = claimer.instance;
-            config.behind_pooler = behind_pooler;
-        });
-        claimer.claim(0).await;
-        settled_trips(&way).await;
-        let before = way.round_trips();
-        let claimed = claimer.claim(16).await;
-        let claim = settled_trips(&way).await - before;
-        let before = way.round_trips();
-        let ends: Vec<_> = claimed.iter().map(|job| (job, done(job))).collect();
-        assert_eq!(claimer.settle_all(ends).await.len(), 16);
-        let settlement = settled_trips(&way).await - before;
-        assert_eq!((claim, settlement), expected, "behind a pooler: {behind_pooler}");
-    }
-}
-
-/// When the connection is back in its pool.
-async fn settled_trips(way: &Way) -> u64 {
-    let mut last = way.round_trips();
-    loop {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        let now = way.round_trips();
-        if now == last {
-            return now;
-        }
-        last = now;
     }
 }

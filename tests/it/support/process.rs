@@ -80,8 +80,8 @@ impl Setup {
         self
     }
 
-    #[allow(dead_code, reason = "of the heavy tests")]
     /// Of another release: its binary, and the configuration that it came with.
+    #[allow(dead_code, reason = "of the heavy tests")]
     pub fn of_release(mut self, binary: &Path, shipped: &Path) -> Self {
         (self.binary, self.shipped) = (binary.to_owned(), shipped.to_owned());
         self

@@ -80,6 +80,7 @@ impl Way {
     }
 
     /// How often a client said something and then waited for the answer.
+    #[allow(dead_code, reason = "of the heavy tests")]
     pub fn round_trips(&self) -> u64 {
         self.habits.round_trips.load(Relaxed)
     }
