@@ -22,6 +22,7 @@
 //! | `fresh` | answers that all share who ask within a moment |
 //! | `body`, `params`, `problem` | bounded bodies, parameters, errors |
 //! | `arrival` | a request as a span of its trace |
+//! | `tried` | all of these without a server, for `fuzz/` |
 //!
 //! Handlers run on the server's own threads, whose runtimes come and go; the ports are asked on the I/O runtime
 //! ([`HttpDeps::on_io`]), where their connections live.
