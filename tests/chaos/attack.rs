@@ -18,6 +18,7 @@ pub enum Attack {
     LoseNotifications,
     RestartFast,
     RestartImmediate,
+    Failover,
     Terminate,
     HeldTransaction,
     Exhaust,
@@ -38,7 +39,7 @@ pub enum Reach {
 }
 
 impl Attack {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Kill,
         Self::Freeze,
         Self::Drain,
@@ -50,6 +51,7 @@ impl Attack {
         Self::LoseNotifications,
         Self::RestartFast,
         Self::RestartImmediate,
+        Self::Failover,
         Self::Terminate,
         Self::HeldTransaction,
         Self::Exhaust,
@@ -69,6 +71,7 @@ impl Attack {
             Self::LoseNotifications => "lose-notifications",
             Self::RestartFast => "restart-fast",
             Self::RestartImmediate => "restart-immediate",
+            Self::Failover => "failover",
             Self::Terminate => "terminate",
             Self::HeldTransaction => "held-transaction",
             Self::Exhaust => "exhaust",
@@ -100,6 +103,7 @@ impl Attack {
             Self::Panic | Self::Skew | Self::Cut => (1_500, 4_000),
             Self::Silence | Self::RestartFast | Self::RestartImmediate | Self::Terminate => (0, 500),
             Self::Delay | Self::LoseNotifications | Self::Exhaust | Self::DiskFull => (2_000, 4_000),
+            Self::Failover => (0, 1_500),
             Self::HeldTransaction => (60_000, 60_000),
         }
     }

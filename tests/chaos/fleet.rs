@@ -1,11 +1,12 @@
-//! The processes: each on its own way to the database, with a key of its own for the provider, and a log in a file.
+//! The processes: each on its own ways to the database's nodes, with a key of its own for the provider, and a log in a file.
 
 use crate::{
     checker::{Drain, Moment, Window, moment},
     clock,
     provider::Provider,
     recordings::{ACCOUNT, LIMITED_ACCOUNT},
-    support::{Database, process::AUTH_TOKEN, way::Way},
+    standby::Standby,
+    support::{process::AUTH_TOKEN, way::Way},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -37,7 +38,8 @@ const ROLES: [&str; MEMBERS] = ["api,webhooks", "worker", "worker", "webhooks,wo
 
 pub struct Member {
     pub name: &'static str,
-    pub way: Way,
+    /// To each node.
+    pub ways: [Way; 2],
     /// Scheme, host and port, the same in each of its lives.
     pub url: String,
     folder: PathBuf,
@@ -57,8 +59,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    pub fn new(folder: &Path, database: &Database, provider: &Provider, storage: &Path) -> Self {
-        let member = |place: usize| Member::new(place, folder, database, provider, storage);
+    pub fn new(folder: &Path, nodes: &Standby, provider: &Provider, storage: &Path) -> Self {
+        let member = |place: usize| Member::new(place, folder, nodes, provider, storage);
         Self {
             members: (0..MEMBERS).map(member).collect(),
             windows: Vec::new(),
@@ -104,14 +106,16 @@ impl Fleet {
 }
 
 impl Member {
-    fn new(place: usize, folder: &Path, database: &Database, provider: &Provider, storage: &Path) -> Self {
-        let (name, (way, on_its_way)) = (NAMES[place], Way::to(database));
+    fn new(place: usize, folder: &Path, nodes: &Standby, provider: &Provider, storage: &Path) -> Self {
+        let name = NAMES[place];
+        let [(first, to_first), (second, to_second)] = [0, 1].map(|node| Way::to(&nodes.database_at(&[node])));
+        let (_, second_folder) = to_second.url.split_once("host=").unwrap();
         let folder = folder.join(name);
         fs::create_dir_all(folder.join("config")).unwrap();
         let address = free_address();
         let mut vars = settings();
         let mut var = |name: &str, value: &str| vars.insert(name.to_owned(), value.to_owned());
-        var("DATABASE_URL", &on_its_way.url);
+        var("DATABASE_URL", &format!("{},{second_folder}", to_first.url));
         var("RUN_MIGRATIONS", if place == 0 { "1" } else { "0" });
         var("CALLSPOOL_ROLES", ROLES[place]);
         var("CALLSPOOL_HTTP_BIND", &address);
@@ -131,7 +135,7 @@ impl Member {
             vars.insert("CALLSPOOL__STORAGE__MIN_FREE".to_owned(), "1048576".to_owned());
         }
         let url = format!("http://{address}");
-        Self { name, way, url, folder, vars, child: None, faults: String::new() }
+        Self { name, ways: [first, second], url, folder, vars, child: None, faults: String::new() }
     }
 
     /// Its next life has these `[[faults]]`; the one after it has none.

@@ -4,7 +4,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `plan`, `attack` | which attacks come when: a pure function of the seed |
-//! | `world` | all that a run is made of: `fleet`, `provider`, `disk`, `clock`, a cluster of its own, the callers of `load` |
+//! | `world` | all that a run is made of: `fleet`, `provider`, `disk`, `clock`, a primary and its standby, the callers of `load` |
 //! | `attacks` | how each is begun and ended; a new kind is a line in `attack`, in `record` and a function here |
 //! | `recovery` | how soon all is well again |
 //! | `watch`, `checker` | whether the promises were kept |
@@ -18,9 +18,6 @@ mod attack;
 mod attacks;
 mod checker;
 mod clock;
-#[allow(dead_code, reason = "shared with the other tests")]
-#[path = "../heavy/cluster.rs"]
-mod cluster;
 mod disk;
 mod fleet;
 mod load;
@@ -33,6 +30,9 @@ mod recovery;
 mod report;
 mod run;
 mod seeds;
+#[allow(dead_code, reason = "shared with the other tests")]
+#[path = "../heavy/standby.rs"]
+mod standby;
 #[allow(dead_code, unused_imports, reason = "shared with the other tests")]
 #[path = "../it/support/mod.rs"]
 mod support;

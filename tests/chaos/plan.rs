@@ -1,7 +1,7 @@
 //! Which attacks come when: a pure function of the seed.
 
 use crate::{
-    attack::{Attack, Strike},
+    attack::{Attack, Reach, Strike},
     fleet::MEMBERS,
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
@@ -55,7 +55,11 @@ pub fn plan(seed: u64, seconds: u64, of: &[Attack]) -> Vec<Step> {
 /// Two that strike one process would be one attack with another name; and a drain is judged by itself.
 fn go_together(one: &Strike, other: &Strike) -> bool {
     let is_drain = |strike: &Strike| matches!(strike.attack, Attack::Drain | Attack::Panic);
+    // A primary that is down can be done nothing else to.
+    let fails_over = [one, other].iter().any(|strike| strike.attack == Attack::Failover);
+    let concerns_all = one.attack.reach() == Reach::All && other.attack.reach() == Reach::All;
     one.attack != other.attack
+        && !(fails_over && concerns_all)
         && !is_drain(one)
         && !is_drain(other)
         && (one.target.is_none() || other.target.is_none() || one.target != other.target)

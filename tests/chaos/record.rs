@@ -6,7 +6,7 @@ pub const BEGIN: &str = "<!-- attacks:begin -->\n";
 pub const END: &str = "<!-- attacks:end -->";
 
 /// Each attack in words.
-pub const WORDS: [(&str, &str); 15] = [
+pub const WORDS: [(&str, &str); 16] = [
     ("kill", "a process is killed (`kill -9`) and started again"),
     ("freeze", "a process is stopped for longer than `queue.beat_ttl`, and woken"),
     ("drain", "a process is told to end, and started again"),
@@ -18,6 +18,10 @@ pub const WORDS: [(&str, &str); 15] = [
     ("lose-notifications", "a process's NOTIFYs are lost"),
     ("restart-fast", "PostgreSQL is restarted, mode fast"),
     ("restart-immediate", "PostgreSQL is restarted, mode immediate: as after a crash"),
+    (
+        "failover",
+        "PostgreSQL's primary is killed, and its synchronous standby promoted; the killed one comes back as a standby",
+    ),
     ("terminate", "every session of the fleet is ended"),
     ("held-transaction", "a transaction is held open"),
     ("exhaust", "other sessions take every connection that PostgreSQL has"),

@@ -80,10 +80,10 @@ pub async fn run(arguments: &Arguments) -> bool {
     if let Some(file) = &arguments.record {
         keep(file, &report.record(ran));
     }
-    let World { fleet, cluster, sql, disk, .. } = world;
+    let World { fleet, nodes, sql, disk, .. } = world;
     sql.close().await;
     drop((fleet, disk));
-    cluster.stop().await;
+    nodes.stop().await;
     if is_clean {
         std::fs::remove_dir_all(&folder).unwrap();
         println!("all promises were kept");

@@ -2,16 +2,15 @@
 
 use crate::{
     checker::Moment,
-    cluster::Cluster,
     disk::Disk,
     fleet::{Fleet, MEMBERS},
     load::Caller,
     provider::Provider,
     recordings::{BUSINESSES, CANARIES, CANARY_BUSINESS, Recording, slots},
+    standby::{By, Replication, Standby},
     support::Database,
     watch::Watch,
 };
-use callspool::adapters::embedded_postgres::EmbeddedOptions;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -24,9 +23,10 @@ pub const MAX_CONNECTIONS: u32 = 60;
 pub struct World {
     pub seed: u64,
     pub fleet: Fleet,
-    pub cluster: Cluster,
-    pub database: Database,
-    /// Straight to the database.
+    pub nodes: Standby,
+    /// Since the last failover.
+    pub stands_alone: bool,
+    /// Straight to the primary.
     pub sql: PgPool,
     pub disk: Disk,
     /// When the disk was full, and how long that was felt.
@@ -40,25 +40,21 @@ pub struct World {
 impl World {
     /// All of it runs and is ready; the schema is migrated by the fleet itself.
     pub async fn begin(seed: u64, folder: &Path) -> Self {
-        let options = EmbeddedOptions { fsync: true, stop_when_killed: true, max_connections: MAX_CONNECTIONS };
-        let cluster = Cluster::start_with("chaos", options).await;
-        let database = cluster.database("chaos").await;
+        let nodes = Standby::start(By::Socket, Replication::Synchronous, MAX_CONNECTIONS).await;
         let provider = Provider::start(seed).await.unwrap();
         let disk = Disk::at(&folder.join("recordings"));
-        let mut fleet = Fleet::new(folder, &database, &provider, &disk.folder);
+        let mut fleet = Fleet::new(folder, &nodes, &provider, &disk.folder);
         (0..MEMBERS).for_each(|place| fleet.start(place));
-        let connect = PgConnectOptions::from_str(&database.url).unwrap().options([("search_path", "callspool")]);
-        let connect = connect.application_name("chaos");
         let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(2));
-        let sql = pool.connect_lazy_with(connect);
+        let sql = pool.connect_lazy_with(straight_to(&nodes));
         let urls: Vec<String> = fleet.members.iter().map(|member| member.url.clone()).collect();
-        let caller = Caller::new(seed, provider.clone(), &urls, sql.clone(), database.url.clone());
+        let caller = Caller::new(seed, provider.clone(), &urls, sql.clone(), nodes.database().url);
         let watch = Watch::default();
         let mut world = Self {
             seed,
             fleet,
-            cluster,
-            database,
+            nodes,
+            stands_alone: false,
             sql,
             disk,
             full: Vec::new(),
@@ -70,6 +66,16 @@ impl World {
         world.ready().await;
         world.limit_slots().await;
         world
+    }
+
+    /// The primary alone.
+    pub fn database(&self) -> Database {
+        self.nodes.database_at(&[self.nodes.primary()])
+    }
+
+    /// What looks at the database from outside goes to the new primary, too.
+    pub fn follow_primary(&self) {
+        self.sql.set_connect_options(straight_to(&self.nodes));
     }
 
     async fn ready(&mut self) {
@@ -117,4 +123,9 @@ impl World {
     pub fn all_work(&self, since: Moment) -> bool {
         crate::fleet::WORKERS.iter().all(|place| self.provider.saw(self.fleet.members[*place].name, since))
     }
+}
+
+fn straight_to(nodes: &Standby) -> PgConnectOptions {
+    let url = nodes.database_at(&[nodes.primary()]).url;
+    PgConnectOptions::from_str(&url).unwrap().options([("search_path", "callspool")]).application_name("chaos")
 }

@@ -1,12 +1,28 @@
-//! The database restarts, ends sessions, is full of them, and cannot forget what a transaction may still want to see.
+//! The database restarts, fails over, ends sessions, is full of them, and cannot forget what a transaction may still want to see.
 
 use super::Held;
 use crate::world::{MAX_CONNECTIONS, World};
 use sqlx::{Connection, PgConnection};
 
 pub(super) async fn restart(mode: &str, world: &World) -> Held {
-    world.cluster.restart(mode, None).await;
+    world.nodes.restart(world.nodes.primary(), mode).await;
     Held::Nothing
+}
+
+/// The one that was killed at the last failover comes back first, as this primary's synchronous standby.
+pub(super) async fn kill_primary(world: &mut World) -> Held {
+    let primary = world.nodes.primary();
+    if std::mem::take(&mut world.stands_alone) {
+        world.nodes.rejoin(1 - primary).await;
+    }
+    world.nodes.kill(primary).await;
+    Held::Nothing
+}
+
+pub(super) async fn promote(world: &mut World) {
+    world.nodes.promote(1 - world.nodes.primary()).await;
+    world.stands_alone = true;
+    world.follow_primary();
 }
 
 const TERMINATE: &str = "
@@ -22,7 +38,7 @@ pub(super) async fn terminate(world: &World) -> Result<Held, String> {
 pub(super) async fn hold_transaction(world: &mut World) -> Result<Held, String> {
     let canary = world.canary();
     let failed = |error: sqlx::Error| format!("no transaction could be held: {error}");
-    let mut connection = PgConnection::connect(&world.database.url).await.map_err(failed)?;
+    let mut connection = PgConnection::connect(&world.database().url).await.map_err(failed)?;
     let begin = "begin isolation level repeatable read";
     sqlx::raw_sql(begin).execute(&mut connection).await.map_err(failed)?;
     world.caller.ledger.begins(canary.number);
@@ -47,7 +63,7 @@ pub(super) async fn commit(mut connection: PgConnection, number: u32, world: &Wo
 pub(super) async fn exhaust(world: &World) -> Result<Held, String> {
     let mut connections = Vec::new();
     for round in 0..2 {
-        while let Ok(connection) = PgConnection::connect(&world.database.url).await {
+        while let Ok(connection) = PgConnection::connect(&world.database().url).await {
             connections.push(connection);
             if connections.len() > MAX_CONNECTIONS as usize {
                 return Err("there is no end to connections".to_owned());

@@ -44,6 +44,7 @@ impl Underway {
             }
             Attack::RestartFast => database::restart("fast", world).await,
             Attack::RestartImmediate => database::restart("immediate", world).await,
+            Attack::Failover => database::kill_primary(world).await,
             Attack::Terminate => database::terminate(world).await?,
             Attack::HeldTransaction => database::hold_transaction(world).await?,
             Attack::Exhaust => database::exhaust(world).await?,
@@ -59,6 +60,7 @@ impl Underway {
             Attack::Freeze => processes::wake(&strike, world, self.since),
             Attack::Skew => surroundings::set_right(&strike, world),
             Attack::DiskFull => surroundings::make_room(world)?,
+            Attack::Failover => database::promote(world).await,
             Attack::Cut | Attack::Delay | Attack::LoseNotifications => ways::end(&strike, world),
             _ => {}
         }
