@@ -64,7 +64,7 @@ fn job<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<ClaimedJob> {
         enqueued_at,
         details: Details { started_at, ..Details::default() },
         forms: None,
-        not_ready_since: None,
+        not_ready_for: None,
         stored: None,
     })
 }

@@ -56,8 +56,7 @@ pub(super) fn start(parts: Parts) -> anyhow::Result<Addr<Supervisor>> {
     let workers = if settings.roles.has(Role::Worker) { settings.worker.count } else { 0 };
     let addresses = Addresses::new(workers);
     let (store, clock): (_, Arc<dyn Clock>) = (Arc::new(store), Arc::new(SystemClock));
-    let connections = connections_for_requests(settings.database.pool_size, workers > 0);
-    let door = Door::new(settings.http.max_in_flight, connections);
+    let door = Door::new(settings.http.max_in_flight, connections_for_requests(settings.database.pool_size));
     let metrics = Arc::new(metrics(&store, door.clone(), lost_lines));
     let observer: Arc<dyn Observer> = metrics.clone();
     let (schema, beat, disk) = (Obstacle::default(), Obstacle::default(), Obstacle::default());

@@ -63,47 +63,6 @@ impl Door {
     }
 }
 
-/// It was not begun.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NoTurn;
-
-/// A place at the door, until it is dropped.
-pub(super) struct Place {
-    _place: OwnedSemaphorePermit,
-    turns: Arc<Semaphore>,
-}
-
-impl Door {
-    /// `places`: requests under way at a time. `connections`: so many of them have one of the database's at a time; the
-    /// others of the pool are kept for what the process does beside answering.
-    pub fn new(places: u32, connections: u32) -> Self {
-        let semaphore = |size: u32| Arc::new(Semaphore::new(size as usize));
-        Self { places: semaphore(places), turns: semaphore(connections), size: places, shed: Arc::default() }
-    }
-
-    /// Requests that have a place now.
-    pub fn in_flight(&self) -> u32 {
-        let free = u32::try_from(self.places.available_permits()).unwrap_or(u32::MAX);
-        self.size.saturating_sub(free)
-    }
-
-    /// Requests that were refused since the start.
-    pub fn shed(&self) -> u64 {
-        self.shed.load(Ordering::Relaxed)
-    }
-
-    /// Refuses where there is no place: nobody waits for one.
-    pub(super) fn enter(&self) -> Result<Place, Problem> {
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => Ok(Place { _place: place, turns: Arc::clone(&self.turns) }),
-            Err(_) => {
-                self.shed.fetch_add(1, Ordering::Relaxed);
-                Err(Problem::overloaded())
-            }
-        }
-    }
-}
-
 impl Place {
     /// Runs `call` when it is its turn, and keeps the place as long as it runs, also when nobody waits for it any more.
     /// What has no turn within `limit` is not begun: its caller has been told so by then.
@@ -113,11 +72,9 @@ impl Place {
     }
 }
 
-/// How many of a pool's connections requests may have: half of them beside workers, all but one elsewhere, and always
-/// one.
-pub fn connections_for_requests(pool: u32, has_workers: bool) -> u32 {
-    let kept = if has_workers { pool / 2 } else { 1 };
-    pool.saturating_sub(kept).max(1)
+/// How many of a pool's connections requests may have: all but one, which is for what comes round by itself.
+pub fn connections_for_requests(pool: u32) -> u32 {
+    pool.saturating_sub(1).max(1)
 }
 
 #[cfg(test)]
@@ -153,10 +110,8 @@ mod tests {
 
     #[test]
     fn requests_leave_connections_for_the_rest_of_the_process() {
-        for ((pool, has_workers), requests) in
-            [((10, true), 5), ((2, true), 1), ((1, true), 1), ((3, true), 2), ((10, false), 9), ((1, false), 1)]
-        {
-            assert_eq!(connections_for_requests(pool, has_workers), requests, "{pool}, {has_workers}");
+        for (pool, requests) in [(10, 9), (2, 1), (1, 1)] {
+            assert_eq!(connections_for_requests(pool), requests, "{pool}");
         }
     }
 }

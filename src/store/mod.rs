@@ -20,6 +20,7 @@ mod holds;
 mod hosts;
 mod jobs;
 mod lately;
+mod lent;
 mod meter;
 mod operate_rows;
 mod operations;

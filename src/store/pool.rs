@@ -14,30 +14,27 @@
 use super::{
     hosts::{Address, Pools, Seat},
     lately::Lately,
+    lent::{Lent, Silence},
 };
 use crate::domain::observation::PoolUse;
 use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future, stream};
 use sqlx::{
-    Connection, Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
+    Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
     error::BoxDynError,
-    pool::PoolConnection,
     postgres::{PgArguments, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 type BoxFuture<'e, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'e>>;
 type BoxStream<'e> = Pin<Box<dyn stream::Stream<Item = Result<Either<PgQueryResult, PgRow>, Error>> + Send + 'e>>;
-
-/// The driver asks a connection whether it lives when it comes back. One that somebody waited for goes on without being
-/// asked again: where all are in use, that is a third of the round trips.
-const JUST_BACK: Duration = Duration::from_millis(10);
 
 /// A statement that is given to `&Pool` is one transaction; for several in one there is [`Pool::begin`].
 #[derive(Debug)]
 pub(super) struct Pool {
     hosts: PoolHosts,
     sessions: Sessions,
+    silence: Silence,
     /// Told of each answer, where what it sends are writes.
     answers: Option<Lately>,
     /// Who takes one of its connections takes a turn first.
@@ -62,27 +59,26 @@ enum Sessions {
 impl Pool {
     /// Opens no connection yet. `behind_pooler`: a transaction-mode pooler's address. `answers` is told of each answer;
     /// for a pool that sends writes, because a standby answers what only reads.
-    pub(super) fn new(
-        pool: PgPoolOptions,
-        address: Address,
-        behind_pooler: bool,
-        answers: Option<Lately>,
-    ) -> Self {
-        let pool = pool.test_before_acquire(false).before_acquire(|connection, is| {
-            Box::pin(async move { Ok(is.idle_for <= JUST_BACK || connection.ping().await.is_ok()) })
+    pub(super) fn new(pool: PgPoolOptions, address: Address, behind_pooler: bool, answers: Option<Lately>) -> Self {
+        let silence = Silence::default();
+        let asked = silence.clone();
+        let pool = pool.test_before_acquire(false).before_acquire(move |connection, is| {
+            let asked = asked.clone();
+            Box::pin(async move { Ok(asked.passes(connection, is).await) })
         });
         let hosts = match address {
             Address::One(options) => PoolHosts::One(pool.connect_lazy_with(*options)),
             Address::Several(hosts) => PoolHosts::Several(Arc::new(Pools::new(hosts, pool))),
         };
         let sessions = if behind_pooler { Sessions::Shared } else { Sessions::Kept };
-        Self { hosts, sessions, answers, turns: None }
+        Self { hosts, sessions, silence, answers, turns: None }
     }
 
     /// The same connections for what can wait: at most so many of them at a time.
     pub(super) fn with_turns(&self, turns: u32) -> Self {
         let turns = Some(Arc::new(Semaphore::new(turns as usize)));
-        Self { hosts: self.hosts.clone(), sessions: self.sessions, answers: self.answers.clone(), turns }
+        let (hosts, silence, answers) = (self.hosts.clone(), self.silence.clone(), self.answers.clone());
+        Self { hosts, sessions: self.sessions, silence, answers, turns }
     }
 
     /// It waits without a limit: callers have theirs.
@@ -97,12 +93,12 @@ impl Pool {
         answer
     }
 
-    async fn acquire(&self) -> Result<(PoolConnection<Postgres>, Option<Seat>), Error> {
+    async fn acquire(&self) -> Result<(Lent, Option<Seat>), Error> {
         let acquired = match &self.hosts {
             PoolHosts::One(pool) => pool.acquire().await.map(|connection| (connection, None)),
             PoolHosts::Several(pools) => pools.acquire().await.map(|(connection, seat)| (connection, Some(seat))),
         };
-        self.hear(acquired)
+        self.hear(acquired).map(|(connection, seat)| (Lent::new(connection, self.silence.clone()), seat))
     }
 
     /// Says at once where several hosts have no primary; a single host is not asked.
@@ -116,13 +112,9 @@ impl Pool {
     /// Whoever waits for it may give up at any moment: nothing is left open.
     pub(super) async fn begin(&self) -> Result<Transaction, Error> {
         let turn = self.turn().await;
-        let (connection, seat) = self.acquire().await?;
-        // A task of its own, because sqlx 0.9.0 forgets a BEGIN whose answer nobody awaits any more (its issue 4385):
-        // the connection would go back into the pool with an open transaction, and keep a session of the pooler's.
-        let task = tokio::spawn(sqlx::Transaction::begin(connection, None));
-        let begun = watched(seat.as_ref(), async { task.await.map_err(|_| Error::WorkerCrashed)? });
-        let inner = self.hear(begun.await)?;
-        Ok(Transaction { inner, sessions: self.sessions, seat, _turn: turn })
+        let (mut lent, seat) = self.acquire().await?;
+        self.hear(watched(seat.as_ref(), lent.begin()).await)?;
+        Ok(Transaction { lent, sessions: self.sessions, seat, _turn: turn })
     }
 
     /// `limit`: what it was made with.
@@ -158,8 +150,8 @@ impl<'p> Executor<'p> for &'p Pool {
         let answered = async move {
             let answers: Vec<_> = if self.sessions == Sessions::Kept {
                 let _turn = self.turn().await;
-                let (mut connection, seat) = self.acquire().await?;
-                self.hear(watched(seat.as_ref(), connection.fetch_many(query).try_collect()).await)?
+                let (mut lent, seat) = self.acquire().await?;
+                self.hear(watched(seat.as_ref(), lent.connection().fetch_many(query).try_collect()).await)?
             } else {
                 let mut transaction = self.begin().await?;
                 let answers = transaction.fetch_many(query).try_collect().await?;
@@ -179,8 +171,8 @@ impl<'p> Executor<'p> for &'p Pool {
         let answered = async move {
             if self.sessions == Sessions::Kept {
                 let _turn = self.turn().await;
-                let (mut connection, seat) = self.acquire().await?;
-                return self.hear(watched(seat.as_ref(), connection.fetch_optional(query)).await);
+                let (mut lent, seat) = self.acquire().await?;
+                return self.hear(watched(seat.as_ref(), lent.connection().fetch_optional(query)).await);
             }
             let mut transaction = self.begin().await?;
             let row = transaction.fetch_optional(query).await?;
@@ -208,17 +200,17 @@ impl<'p> Executor<'p> for &'p Pool {
 /// Several statements in one transaction. It is rolled back where it is dropped before [`Transaction::commit`].
 #[derive(Debug)]
 pub(super) struct Transaction {
-    inner: sqlx::Transaction<'static, Postgres>,
+    lent: Lent,
     sessions: Sessions,
     /// Where there are several hosts.
     seat: Option<Seat>,
-    /// Behind `inner`, so that it ends later.
+    /// Behind `lent`, so that it ends later.
     _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Transaction {
-    pub(super) async fn commit(self) -> Result<(), Error> {
-        watched(self.seat.as_ref(), self.inner.commit()).await
+    pub(super) async fn commit(mut self) -> Result<(), Error> {
+        watched(self.seat.as_ref(), self.lent.commit()).await
     }
 }
 
@@ -239,7 +231,7 @@ impl<'c> Executor<'c> for &'c mut Transaction {
         E: 'q + Execute<'q, Postgres>,
     {
         let seat = self.seat.as_ref();
-        let connection: &'c mut PgConnection = &mut self.inner;
+        let connection: &'c mut PgConnection = self.lent.connection();
         let answers = match self.sessions {
             Sessions::Kept => connection.fetch_many(query),
             Sessions::Shared => connection.fetch_many(Unnamed(query)),
@@ -255,7 +247,7 @@ impl<'c> Executor<'c> for &'c mut Transaction {
         E: 'q + Execute<'q, Postgres>,
     {
         let seat = self.seat.as_ref();
-        let connection: &'c mut PgConnection = &mut self.inner;
+        let connection: &'c mut PgConnection = self.lent.connection();
         let answer = match self.sessions {
             Sessions::Kept => connection.fetch_optional(query),
             Sessions::Shared => connection.fetch_optional(Unnamed(query)),

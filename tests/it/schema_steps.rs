@@ -43,10 +43,10 @@ async fn jobs_that_came_in_at_any_version_of_the_schema_are_claimed_and_stored_a
 
     let mut claimer = Claimer::new(&database).await;
     while totals(&database).await.1 < jobs {
-        let claimed = claimer.claim(16).await;
-        assert!(!claimed.is_empty(), "nothing is stranded");
-        let ends: Vec<_> = claimed.iter().map(|job| (job, done(job))).collect();
-        assert_eq!(claimer.settle_all(ends).await.len(), claimed.len());
+        let jobs = claimer.claim(16).await;
+        assert!(!jobs.is_empty(), "nothing is stranded");
+        let ends: Vec<_> = jobs.iter().map(|job| (job, done(job))).collect();
+        assert_eq!(claimer.settle_all(ends).await.len(), jobs.len());
     }
     assert_law(&database).await;
     let stored: i64 = database.one("select count(*) from callspool.recordings").await;

@@ -86,12 +86,11 @@ impl Translation {
     fn tell(&mut self, transaction: &Transaction, next_commit: i64) {
         let event = &transaction.changes[0];
         let process = usize::try_from(event.number("claimer")).unwrap();
-        let (step, expect) = match event.op.as_str() {
-            "crash" => (Step::Crash, Vec::new()),
-            _ => {
-                let job = self.job(event);
-                (Step::Report { jobs: 1 << job, end: End::Done }, vec![Expect::Refused { job }])
-            }
+        let (step, expect) = if event.op == "crash" {
+            (Step::Crash, Vec::new())
+        } else {
+            let job = self.job(event);
+            (Step::Report { jobs: 1 << job, end: End::Done }, vec![Expect::Refused { job }])
         };
         self.end(process, step, transaction.commit, next_commit, [0; BUSINESSES], expect);
     }

@@ -179,12 +179,7 @@ fn parameter(request: &HttpRequest, name: &str) -> Option<String> {
 }
 
 /// When a link ends, if it is one that was made here and plays what `filter` names.
-fn told_end(
-    links: &Links,
-    request: &HttpRequest,
-    filter: &RecordingFilter,
-    maker: Option<&Maker>,
-) -> Option<i64> {
+fn told_end(links: &Links, request: &HttpRequest, filter: &RecordingFilter, maker: Option<&Maker>) -> Option<i64> {
     let expires: i64 = parameter(request, "expires")?.parse().ok()?;
     let signature = parameter(request, "signature").unwrap_or_default();
     links.knows(&claim(filter, expires, maker), &signature).then_some(expires)

@@ -32,7 +32,11 @@ impl NoPrimary {
     }
 
     pub(in crate::store) fn a_standby() -> Self {
-        Self { sqlstate: Some(Self::READ_ONLY.to_owned()), message: "the host is a standby".to_owned(), standbys: 1 }
+        Self {
+            sqlstate: Some(Self::READ_ONLY.to_owned()),
+            message: "the host is a standby".to_owned(),
+            standbys: 1,
+        }
     }
 
     /// Where `error` is one.

@@ -1,0 +1,124 @@
+//! A connection that a pool lends, and its way out and back.
+//!
+//! The driver asks a connection that is given back whether it lives, and waits for the answer for ever. One that passes
+//! nothing any more and is not closed either would keep its place in the pool, and after some calls that were given up
+//! such connections would have all places. So both questions are asked here, for a limited time. Nor is a transaction
+//! left to the driver, whose version 0.9.0 forgets a BEGIN that nobody awaits any more (its issue 4385).
+
+use sqlx::{
+    Connection, Error, PgConnection, Postgres,
+    pool::{PoolConnection, PoolConnectionMetadata},
+    raw_sql,
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{runtime::Handle, time::timeout};
+
+/// Longest wait for the answer of a connection to the question whether it lives.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// One that somebody waited for goes on without being asked again: where all are in use, that is a third of the round
+/// trips.
+const JUST_BACK: Duration = Duration::from_millis(10);
+
+/// When a connection of a pool last gave no answer. It speaks for all that are idle since before: with one way, all go
+/// silent, and to wait for each of them would take too long. Shared by its clones.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Silence(Arc<Mutex<Option<Instant>>>);
+
+impl Silence {
+    fn since(&self, asked: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
+    }
+
+    fn covers(&self, used: Option<Instant>) -> bool {
+        let asked = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.is_some_and(|asked| used.is_none_or(|used| used <= asked))
+    }
+
+    /// Whether an idle connection may be lent.
+    pub(super) async fn passes(&self, connection: &mut PgConnection, is: PoolConnectionMetadata) -> bool {
+        let asked = Instant::now();
+        if is.idle_for <= JUST_BACK {
+            return true;
+        }
+        if self.covers(asked.checked_sub(is.idle_for)) {
+            return false;
+        }
+        let answer = timeout(ANSWER_LIMIT, connection.ping()).await;
+        if answer.is_err() {
+            self.since(asked);
+        }
+        matches!(answer, Ok(Ok(())))
+    }
+}
+
+/// Goes back when it is dropped, also in the middle of a statement: a transaction that is open then is rolled back.
+#[derive(Debug)]
+pub(super) struct Lent {
+    /// Until the drop.
+    connection: Option<PoolConnection<Postgres>>,
+    silence: Silence,
+    in_transaction: bool,
+}
+
+impl Lent {
+    pub(super) fn new(connection: PoolConnection<Postgres>, silence: Silence) -> Self {
+        Self { connection: Some(connection), silence, in_transaction: false }
+    }
+
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        self.connection.as_mut().expect("it is taken by the drop alone")
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), Error> {
+        // Before the answer: it may be given up until then.
+        self.in_transaction = true;
+        raw_sql("begin").execute(self.connection()).await.map(|_| ())
+    }
+
+    pub(super) async fn commit(&mut self) -> Result<(), Error> {
+        raw_sql("commit").execute(self.connection()).await?;
+        self.in_transaction = false;
+        Ok(())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let (Some(connection), in_transaction) = (self.connection.take(), self.in_transaction) else { return };
+        // Where nothing can be awaited any more it ends with its socket.
+        let Ok(runtime) = Handle::try_current() else { return drop(connection.detach()) };
+        let silence = self.silence.clone();
+        runtime.spawn(async move {
+            let asked = Instant::now();
+            if timeout(ANSWER_LIMIT, go_back(connection, in_transaction)).await.is_err() {
+                silence.since(asked);
+            }
+        });
+    }
+}
+
+/// Where this is given up, the connection is closed.
+async fn go_back(connection: PoolConnection<Postgres>, in_transaction: bool) {
+    let mut closing = Closing(Some(connection));
+    if in_transaction {
+        let Some(connection) = closing.0.as_mut() else { return };
+        if raw_sql("rollback").execute(&mut **connection).await.is_err() {
+            return;
+        }
+    }
+    if let Some(mut connection) = closing.0.take() {
+        connection.return_to_pool().await;
+    }
+}
+
+/// A drop of the driver's own connection would begin to ask it again.
+struct Closing(Option<PoolConnection<Postgres>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        drop(self.0.take().map(PoolConnection::detach));
+    }
+}
