@@ -6,9 +6,17 @@ use crate::{
 };
 use callspool::domain::{migration::LockTry, ports::Gate};
 use sqlx::AssertSqlSafe;
+use std::ops::Range;
+
+/// Versions between those of two releases, at which nothing can be enqueued: 18 reads a column that 26 adds. See
+/// docs/upgrades.md.
+const HALF_WAY: Range<u32> = 18..26;
 
 /// Twice, as an application does; `false` where this version cannot yet.
 async fn enqueue(database: &Database, number: u32) -> bool {
+    if HALF_WAY.contains(&number) {
+        return false;
+    }
     if !database.one::<bool>("select to_regproc('callspool.enqueue') is not null").await {
         return false;
     }
@@ -38,7 +46,7 @@ async fn jobs_that_came_in_at_any_version_of_the_schema_are_claimed_and_stored_a
         jobs += i64::from(enqueue(&database, number).await);
     }
     session.close().await.unwrap();
-    assert!(jobs > 20, "{jobs} versions could take a job");
+    assert!(jobs > 15, "{jobs} versions could take a job");
     assert_eq!(totals(&database).await, (jobs, 0), "one each, though each was enqueued twice");
 
     let mut claimer = Claimer::new(&database).await;

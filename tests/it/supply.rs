@@ -18,7 +18,7 @@ fn every_dependency_is_locked_with_a_checksum_from_one_registry() {
         let of = |name: &str| package.lines().find_map(|line| line.strip_prefix(&format!("{name} = ")));
         match of("source") {
             // Our own.
-            None => assert_eq!(of("name"), Some("\"callspool\"")),
+            None => assert!(matches!(of("name"), Some("\"callspool\"" | "\"callspool-protocol\"")), "{package}"),
             Some(source) => {
                 assert_eq!(source, "\"registry+https://github.com/rust-lang/crates.io-index\"", "{package}");
                 assert_eq!(of("checksum").map(str::len), Some(66), "{package}");
