@@ -44,15 +44,16 @@ test-all-after-setup:
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib
 	@sh .ci/setup.sh heavy
-	@sh .ci/previous.sh
-	cargo test --locked $(FEATURES) --test heavy
+	cargo test --locked $(FEATURES) --test heavy -- --skip upgrade::
 	cargo test --locked $(FEATURES) --test model -- --ignored --nocapture --test-threads 1
 	cargo test --locked $(FEATURES) --test chaos -- --seed 6 --seconds 75
 	cargo build --locked $(FEATURES)
 	cd tests/browser && npm test
-	CALLSPOOL_BENCH_JOBS=2000 cargo bench --locked --bench pure --bench start --bench lists -- --test
-	cargo bench --locked --bench soak --bench overload --bench many -- --test
+	CALLSPOOL_BENCH_JOBS=2000 cargo test --locked $(FEATURES) --bench pure --bench start --bench lists -- --test
+	cargo test --locked $(FEATURES) --bench soak --bench overload --bench many -- --test
 	sh .ci/audit.sh
+	@sh .ci/previous.sh
+	cargo test --locked $(FEATURES) --test heavy -- upgrade::
 
 run: setup ## Run the supervised process with an embedded PostgreSQL
 	@$(MAKE) --no-print-directory run-after-setup

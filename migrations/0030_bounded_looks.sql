@@ -1,4 +1,5 @@
--- What runs on a timer reads a bounded number of businesses at a time.
+-- The watch and the check for stranded businesses read a bounded number of businesses at a time, and retention where the
+-- fleet has none.
 -- callspool: compatible=true
 --
 -- `watch_work` and `heal_stranded` read every business at each call, and stay for processes of the release before. With a
@@ -12,6 +13,7 @@ alter table queue_watch add column swept_at timestamptz;
 -- The sweep under way: what was added up behind us, of businesses up to and including this one.
 create table queue_sweep (
     only_row boolean primary key default true check (only_row),
+    looked_at timestamptz,
     up_to bigint not null default 0,
     ready bigint not null default 0,
     scheduled bigint not null default 0,
@@ -29,7 +31,7 @@ insert into queue_sweep default values;
 
 -- Looks at the next p_businesses businesses, unless another process does so or has just done so; at the end of the
 -- ring the figures are complete, and are written down. Returns what has changed of the reasons for which ready jobs are
--- not picked: those that hold now (begun) and those that held before (over). Where there are no more than p_businesses,
+-- not picked: those that hold now (begun) and those that held before (over). Where there are fewer than p_businesses,
 -- each look is complete.
 --
 -- A business stalls when it has ready jobs and none was picked for p_stalled_ms. Its reason is the first that holds of:
@@ -69,7 +71,7 @@ begin
     returning w.live_workers into workers;
 
     -- A sweep that everybody has left is of another time.
-    if (select watched_at < began - interval '1 minute' from queue_watch) then
+    if (select looked_at < began - greatest(60000, 3 * p_every_ms) * interval '1 ms' from queue_sweep) then
         update queue_sweep
            set up_to = 0, ready = 0, scheduled = 0, running = 0, done = 0, cancelled = 0, dead = 0, busiest = '{}',
                stalls = '[]';
@@ -133,9 +135,18 @@ begin
            set ready = 0, scheduled = 0, running = 0, done = 0, cancelled = 0, dead = 0, busiest = '{}', stalls = '[]';
 
         return query
-            with stalls as (
-                select s.* from jsonb_to_recordset(sweep.stalls)
+            -- What concerns the whole fleet is told as it is now, not as it was at some part.
+            with told as (
+                select case when workers = 0 then 'no_live_workers' when is_full then 'storage_unavailable'
+                            else s.reason end as reason, s.since, s.businesses, s.ready, s.business_id
+                  from jsonb_to_recordset(sweep.stalls)
                            s (reason text, since timestamptz, businesses bigint, ready bigint, business_id bigint)
+                 where workers = 0 or is_full or s.reason not in ('no_live_workers', 'storage_unavailable')
+            ), stalls as (
+                select t.reason, min(t.since) as since, sum(t.businesses)::bigint as businesses,
+                       sum(t.ready)::bigint as ready,
+                       (array_agg(t.business_id order by t.since, t.business_id))[1] as business_id
+                  from told t group by t.reason
             ), over as (
                 delete from queue_stall s where not exists (select from stalls n where n.reason = s.reason) returning s.*
             ), held as (
@@ -160,6 +171,7 @@ begin
 
     update queue_watch
        set watched_at = began, took_ms = extract(epoch from clock_timestamp() - began) * 1000;
+    update queue_sweep set looked_at = began;
     -- Where no process works nobody else reads the doorbell. Last, because it locks businesses, and may wait for them.
     perform drain(p_drain, p_default_slots);
 end $$;

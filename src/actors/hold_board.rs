@@ -73,7 +73,11 @@ impl HoldBoard {
         true
     }
 
-    /// How many of those that stand are of this sort, the hold of `but` aside.
+    pub(super) fn has(&self, key: &HoldKey) -> bool {
+        self.board().holds.contains_key(key)
+    }
+
+    /// How many of those that are known are of this sort, the hold of `but` aside.
     pub(super) fn count_but(&self, but: &HoldKey, is_of: impl Fn(&HoldKey) -> bool) -> usize {
         self.board().holds.keys().filter(|key| *key != but && is_of(key)).count()
     }

@@ -22,7 +22,7 @@ pub enum HostsFault {
     Ports { hosts: usize, ports: usize },
     #[error("it names {0} hosts; allowed are up to {MAX_HOSTS}")]
     TooMany(usize),
-    #[error("hostaddr names several; allowed is one, several hosts stand before the / or in host")]
+    #[error("hostaddr is allowed with a single host only; several stand before the / or in host")]
     HostAddr,
     #[error("target_session_attrs asks for what cannot be written to; allowed are read-write, primary and any")]
     Target,
@@ -56,10 +56,10 @@ impl Hosts {
             return Ok(Self { urls: vec![url.to_owned()], primary_only: false });
         };
         let primary_only = parts.primary_only()?;
-        if parts.lists("hostaddr") {
+        let several = parts.hosts.contains(',') || parts.lists("host") || parts.lists("port");
+        if parts.lists("hostaddr") || (several && parts.value("hostaddr").is_some()) {
             return Err(HostsFault::HostAddr);
         }
-        let several = parts.hosts.contains(',') || parts.lists("host") || parts.lists("port");
         let urls = if several { parts.each()? } else { vec![parts.single()] };
         Ok(Self { urls, primary_only })
     }
@@ -251,6 +251,7 @@ mod tests {
             ("postgres://u:secret@::1,a/db", HostsFault::Host(1)),
             ("postgres://u:secret@a,b/db?port=1,2,3", HostsFault::Ports { hosts: 2, ports: 3 }),
             ("postgres://u:secret@a/db?hostaddr=10.0.0.1,10.0.0.2", HostsFault::HostAddr),
+            ("postgres://u:secret@a,b/db?hostaddr=10.0.0.1", HostsFault::HostAddr),
             ("postgres://u:secret@a,b/db?target_session_attrs=standby", HostsFault::Target),
             ("postgres://u:secret@a/db?target_session_attrs=prefer-standby", HostsFault::Target),
         ] {

@@ -53,6 +53,15 @@ impl Door {
         self.shed.load(Ordering::Relaxed)
     }
 
+    /// For what only reads: it leaves a quarter of the places to what brings jobs in, since a provider may not come again.
+    pub(super) fn enter_to_read(&self) -> Result<Place, Problem> {
+        if self.places.available_permits() <= (self.size / 4) as usize {
+            self.shed.fetch_add(1, Ordering::Relaxed);
+            return Err(Problem::overloaded());
+        }
+        self.enter()
+    }
+
     /// Refuses where there is no place: nobody waits for one.
     pub(super) fn enter(&self) -> Result<Place, Problem> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
@@ -91,6 +100,17 @@ mod tests {
         let dropped = door.enter().unwrap().ask(Duration::from_secs(1), std::future::pending::<()>());
         drop(dropped);
         assert!(door.enter().is_ok());
+    }
+
+    #[test]
+    fn readers_leave_places_to_what_brings_jobs_in() {
+        let door = Door::new(4, 1);
+        let readers: Vec<_> = std::iter::from_fn(|| door.enter_to_read().ok()).collect();
+        assert_eq!(readers.len(), 3);
+        let _last = door.enter().map_err(|problem| problem.code()).expect("a place for a callback");
+        assert!(door.enter().is_err());
+        assert_eq!(door.shed(), 2);
+        assert!(Door::new(1, 1).enter_to_read().is_ok());
     }
 
     #[tokio::test]

@@ -1,10 +1,11 @@
 //! The fleet as a whole: what `status` prints, the overview of the dashboard, the schema's migrations.
 
-use super::{HttpDeps, params, params::Query, problem::Problem};
+use super::{HttpDeps, door::NoTurn, in_time, params, params::Query, problem::Problem};
 use crate::domain::{access::Scope, migration::MigrationRecord, ports::StoreError};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use std::{ops::RangeInclusive, sync::Arc};
+use tokio_util::task::AbortOnDropHandle;
 use utoipa::ToSchema;
 
 /// Minutes of the pulse: what may be asked for, and what is given where nothing is.
@@ -21,8 +22,9 @@ pub async fn status(deps: web::Data<HttpDeps>, request: HttpRequest) -> Result<H
     deps.authorize(&request, Scope::Read)?;
     params::none(&request)?;
     let (fleet, fresh) = (Arc::clone(&deps.fleet), deps.fresh.clone());
-    let status = deps.on_io(async move { fresh.status.get(fleet.fleet_status()).await });
-    Ok(HttpResponse::Ok().json(status.await?))
+    // However many ask, one question is under way: it takes no place at the door.
+    let asked = deps.io.spawn(async move { Ok::<_, NoTurn>(fresh.status.get(fleet.fleet_status()).await) });
+    Ok(HttpResponse::Ok().json(in_time(deps.time_limit, AbortOnDropHandle::new(asked)).await?))
 }
 
 pub async fn overview(deps: web::Data<HttpDeps>, request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -173,7 +173,7 @@ impl HttpDeps {
         &self,
         call: impl Future<Output = StoreResult<T>> + Send + 'static,
     ) -> Result<T, Problem> {
-        let call = self.door.enter()?.ask(self.time_limit, call);
+        let call = self.door.enter_to_read()?.ask(self.time_limit, call);
         let call = AbortOnDropHandle::new(self.io.spawn(call));
         in_time(self.time_limit, call).await
     }

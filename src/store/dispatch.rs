@@ -81,7 +81,7 @@ impl Dispatch for Store {
     async fn cancel_requests(&self, instance: InstanceId) -> StoreResult<Vec<LeaseId>> {
         let leases: Vec<i64> = sqlx::query_scalar(self.sql().cancel_requests.clone())
             .bind(instance.0)
-            .fetch_all(self.pool())
+            .fetch_all(self.beats())
             .await
             .map_err(|error| clean_error(&error))?;
         Ok(leases.into_iter().map(LeaseId).collect())

@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 /// Longest wait for the answer of a connection to the question whether it lives.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -22,18 +22,26 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// trips.
 const JUST_BACK: Duration = Duration::from_millis(10);
 
-/// When a connection of a pool last gave no answer. It speaks for all that are idle since before: with one way, all go
-/// silent, and to wait for each of them would take too long. Shared by its clones.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Silence(Arc<Mutex<Option<Instant>>>);
+/// When an idle connection of a pool last gave no answer. It speaks for all that are idle since before: with one way, all
+/// go silent, and to wait for each of them would take too long. Shared by its clones.
+#[derive(Debug, Clone)]
+pub(super) struct Silence {
+    last: Arc<Mutex<Option<Instant>>>,
+    limit: Duration,
+}
 
 impl Silence {
+    /// `wait`: of those who want a connection. The question ends before they give up, or it would tell nothing.
+    pub(super) fn new(wait: Duration) -> Self {
+        Self { last: Arc::default(), limit: ANSWER_LIMIT.min(wait / 2) }
+    }
+
     fn since(&self, asked: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
     }
 
     fn covers(&self, used: Option<Instant>) -> bool {
-        let asked = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         asked.is_some_and(|asked| used.is_none_or(|used| used <= asked))
     }
 
@@ -46,11 +54,22 @@ impl Silence {
         if self.covers(asked.checked_sub(is.idle_for)) {
             return false;
         }
-        let answer = timeout(ANSWER_LIMIT, connection.ping()).await;
+        let answer = timeout(self.limit, connection.ping()).await;
         if answer.is_err() {
             self.since(asked);
         }
         matches!(answer, Ok(Ok(())))
+    }
+}
+
+/// The server looks whether a client that gave up is gone: what that one asked for would otherwise wait for its lock on a
+/// connection that no pool counts any more. A platform that cannot look refuses the setting.
+pub(super) async fn end_with_us(connection: &mut PgConnection) -> Result<(), Error> {
+    let asked =
+        "select set_config(name, '2s', false) from pg_settings where name = 'client_connection_check_interval'";
+    match raw_sql(asked).execute(connection).await {
+        Ok(_) | Err(Error::Database(_)) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -59,13 +78,14 @@ impl Silence {
 pub(super) struct Lent {
     /// Until the drop.
     connection: Option<PoolConnection<Postgres>>,
-    silence: Silence,
     in_transaction: bool,
+    /// Until the connection is back.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Lent {
-    pub(super) fn new(connection: PoolConnection<Postgres>, silence: Silence) -> Self {
-        Self { connection: Some(connection), silence, in_transaction: false }
+    pub(super) fn new(connection: PoolConnection<Postgres>, turn: Option<OwnedSemaphorePermit>) -> Self {
+        Self { connection: Some(connection), in_transaction: false, turn }
     }
 
     pub(super) fn connection(&mut self) -> &mut PgConnection {
@@ -90,12 +110,11 @@ impl Drop for Lent {
         let (Some(connection), in_transaction) = (self.connection.take(), self.in_transaction) else { return };
         // Where nothing can be awaited any more it ends with its socket.
         let Ok(runtime) = Handle::try_current() else { return drop(connection.detach()) };
-        let silence = self.silence.clone();
+        let turn = self.turn.take();
         runtime.spawn(async move {
-            let asked = Instant::now();
-            if timeout(ANSWER_LIMIT, go_back(connection, in_transaction)).await.is_err() {
-                silence.since(asked);
-            }
+            // No answer in time is no silence: it may still be at the statement that was given up.
+            let _ = timeout(ANSWER_LIMIT, go_back(connection, in_transaction)).await;
+            drop(turn);
         });
     }
 }

@@ -171,7 +171,7 @@ impl Store {
         &self.0.upkeep
     }
 
-    /// For the beat, and whether the database is there.
+    /// For the beat, what it brings along, and whether the database is there.
     fn beats(&self) -> &Pool {
         &self.0.beats
     }

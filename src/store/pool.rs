@@ -14,7 +14,7 @@
 use super::{
     hosts::{Address, Pools, Seat},
     lately::Lately,
-    lent::{Lent, Silence},
+    lent::{Lent, Silence, end_with_us},
 };
 use crate::domain::observation::PoolUse;
 use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future, stream};
@@ -34,7 +34,6 @@ type BoxStream<'e> = Pin<Box<dyn stream::Stream<Item = Result<Either<PgQueryResu
 pub(super) struct Pool {
     hosts: PoolHosts,
     sessions: Sessions,
-    silence: Silence,
     /// Told of each answer, where what it sends are writes.
     answers: Option<Lately>,
     /// Who takes one of its connections takes a turn first.
@@ -60,25 +59,28 @@ impl Pool {
     /// Opens no connection yet. `behind_pooler`: a transaction-mode pooler's address. `answers` is told of each answer;
     /// for a pool that sends writes, because a standby answers what only reads.
     pub(super) fn new(pool: PgPoolOptions, address: Address, behind_pooler: bool, answers: Option<Lately>) -> Self {
-        let silence = Silence::default();
-        let asked = silence.clone();
+        let silence = Silence::new(pool.get_acquire_timeout());
         let pool = pool.test_before_acquire(false).before_acquire(move |connection, is| {
-            let asked = asked.clone();
-            Box::pin(async move { Ok(asked.passes(connection, is).await) })
+            let silence = silence.clone();
+            Box::pin(async move { Ok(silence.passes(connection, is).await) })
         });
-        let hosts = match address {
-            Address::One(options) => PoolHosts::One(pool.connect_lazy_with(*options)),
-            Address::Several(hosts) => PoolHosts::Several(Arc::new(Pools::new(hosts, pool))),
-        };
         let sessions = if behind_pooler { Sessions::Shared } else { Sessions::Kept };
-        Self { hosts, sessions, silence, answers, turns: None }
+        let hosts = match address {
+            // Behind a pooler the session is another's with the next transaction.
+            Address::One(options) if behind_pooler => PoolHosts::One(pool.connect_lazy_with(*options)),
+            Address::One(options) => {
+                let pool = pool.after_connect(|connection, _| Box::pin(end_with_us(connection)));
+                PoolHosts::One(pool.connect_lazy_with(*options))
+            }
+            Address::Several(hosts) => PoolHosts::Several(Arc::new(Pools::new(hosts, pool, behind_pooler))),
+        };
+        Self { hosts, sessions, answers, turns: None }
     }
 
     /// The same connections for what can wait: at most so many of them at a time.
     pub(super) fn with_turns(&self, turns: u32) -> Self {
         let turns = Some(Arc::new(Semaphore::new(turns as usize)));
-        let (hosts, silence, answers) = (self.hosts.clone(), self.silence.clone(), self.answers.clone());
-        Self { hosts, sessions: self.sessions, silence, answers, turns }
+        Self { hosts: self.hosts.clone(), sessions: self.sessions, answers: self.answers.clone(), turns }
     }
 
     /// It waits without a limit: callers have theirs.
@@ -94,11 +96,16 @@ impl Pool {
     }
 
     async fn acquire(&self) -> Result<(Lent, Option<Seat>), Error> {
+        let turn = self.turn().await;
         let acquired = match &self.hosts {
             PoolHosts::One(pool) => pool.acquire().await.map(|connection| (connection, None)),
             PoolHosts::Several(pools) => pools.acquire().await.map(|(connection, seat)| (connection, Some(seat))),
         };
-        self.hear(acquired).map(|(connection, seat)| (Lent::new(connection, self.silence.clone()), seat))
+        match acquired {
+            // That one is lent is no answer yet.
+            Ok((connection, seat)) => Ok((Lent::new(connection, turn), seat)),
+            Err(error) => self.hear(Err(error)),
+        }
     }
 
     /// Says at once where several hosts have no primary; a single host is not asked.
@@ -111,10 +118,11 @@ impl Pool {
 
     /// Whoever waits for it may give up at any moment: nothing is left open.
     pub(super) async fn begin(&self) -> Result<Transaction, Error> {
-        let turn = self.turn().await;
         let (mut lent, seat) = self.acquire().await?;
-        self.hear(watched(seat.as_ref(), lent.begin()).await)?;
-        Ok(Transaction { lent, sessions: self.sessions, seat, _turn: turn })
+        if let Err(error) = watched(seat.as_ref(), lent.begin()).await {
+            return self.hear(Err(error));
+        }
+        Ok(Transaction { lent, sessions: self.sessions, seat })
     }
 
     /// `limit`: what it was made with.
@@ -149,14 +157,16 @@ impl<'p> Executor<'p> for &'p Pool {
     {
         let answered = async move {
             let answers: Vec<_> = if self.sessions == Sessions::Kept {
-                let _turn = self.turn().await;
                 let (mut lent, seat) = self.acquire().await?;
                 self.hear(watched(seat.as_ref(), lent.connection().fetch_many(query).try_collect()).await)?
             } else {
-                let mut transaction = self.begin().await?;
-                let answers = transaction.fetch_many(query).try_collect().await?;
-                transaction.commit().await?;
-                answers
+                let committed = async {
+                    let mut transaction = self.begin().await?;
+                    let answers = transaction.fetch_many(query).try_collect().await?;
+                    transaction.commit().await?;
+                    Ok(answers)
+                };
+                self.hear(committed.await)?
             };
             Ok(stream::iter(answers).map(Ok))
         };
@@ -170,14 +180,16 @@ impl<'p> Executor<'p> for &'p Pool {
     {
         let answered = async move {
             if self.sessions == Sessions::Kept {
-                let _turn = self.turn().await;
                 let (mut lent, seat) = self.acquire().await?;
                 return self.hear(watched(seat.as_ref(), lent.connection().fetch_optional(query)).await);
             }
-            let mut transaction = self.begin().await?;
-            let row = transaction.fetch_optional(query).await?;
-            transaction.commit().await?;
-            Ok(row)
+            let committed = async {
+                let mut transaction = self.begin().await?;
+                let row = transaction.fetch_optional(query).await?;
+                transaction.commit().await?;
+                Ok(row)
+            };
+            self.hear(committed.await)
         };
         answered.boxed()
     }
@@ -204,8 +216,6 @@ pub(super) struct Transaction {
     sessions: Sessions,
     /// Where there are several hosts.
     seat: Option<Seat>,
-    /// Behind `lent`, so that it ends later.
-    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Transaction {

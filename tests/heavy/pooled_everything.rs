@@ -143,7 +143,8 @@ async fn everything_that_a_fleet_does_works_with_two_sessions() {
             errors.iter().all(|line| line["marker"] == "HOLD_STARTED" || line["code"] == "account"),
             "{errors:#?}"
         );
-        assert!(process.events("ACTOR_DOWN").is_empty(), "{}", process.everything());
+        let mut down = process.events("ACTOR_DOWN").into_iter();
+        assert!(down.all(|line| line["reason"] == "stopped"), "{}", process.everything());
     }
     assert_law(&database).await;
     let open: i64 = database

@@ -179,9 +179,10 @@ async fn everything_works(pool_size: Option<u32>, behind_pooler: bool) {
         "pool {pool_size:?}, pooler {behind_pooler}: ready after {ready:?}, {RECORDINGS} recordings in {moved:?} with {trips} \
          round trips, drained in {drained:?}"
     );
-    // The drain says that it interrupted two.
+    // The drain says that it interrupted two, and may leave it to its last step to hand them back.
     let trouble: Vec<_> = trouble(&process);
-    assert!(trouble.iter().all(|line| line.contains("DRAIN") || line.contains("drain")), "{trouble:#?}");
+    let of_drain = ["DRAIN", "drain", "is left to the reaper"];
+    assert!(trouble.iter().all(|line| of_drain.iter().any(|part| line.contains(part))), "{trouble:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

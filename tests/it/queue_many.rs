@@ -83,6 +83,7 @@ async fn a_sweep_that_was_left_half_way_begins_anew() {
     let parts = WatchRules { businesses: 20, ..rules() };
     look(&database, &parts).await;
     execute(&database, "update queue_watch set watched_at = watched_at - interval '1 hour'").await;
+    execute(&database, "update queue_sweep set looked_at = looked_at - interval '1 hour'").await;
     execute(&database, "update business set ready = 3 where business_id <= 20").await;
     for _ in 0..2 {
         look(&database, &parts).await;

@@ -3,7 +3,8 @@
 //! The storage compares what stands under the name with what stood there when the file was begun. That is not enough for
 //! an attempt that was frozen before it began the file: what stood there then was a newer attempt's, or nothing, since
 //! that one's recording had been deleted, or has another extension. Whoever has the lease after the file was begun knows
-//! that all newer attempts come later, and with them whatever the storage is to find under the name.
+//! that all newer attempts come later, and with them whatever the storage is to find under the name. What happens between
+//! that answer and the name is the storage's to see, and it sees a file that came, not one that came and was deleted.
 
 use crate::{
     actors::answer::answered,
@@ -28,8 +29,8 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// `trusted_for`: an attempt that is younger was not frozen for so long that others took its job; at most
-    /// `queue.beat_ttl`. It costs no question, unless it replaces a file.
+    /// `trusted_for`: an attempt that began so lately was not frozen since for so long that others took its job; at most
+    /// `queue.beat_ttl`. What came before, between the claim and here, is the slot manager's to know. It costs no question, unless it replaces a file.
     pub fn new(leases: Arc<dyn Leases>, trusted_for: Duration) -> Self {
         Self { leases, trusted_for }
     }

@@ -40,7 +40,7 @@ impl Strangers {
     }
 
     fn are_enough_without(&self, key: &HoldKey, board: &HoldBoard) -> bool {
-        self.is_one(key) && board.count_but(key, |other| self.is_one(other)) >= self.most
+        self.is_one(key) && !board.has(key) && board.count_but(key, |other| self.is_one(other)) >= self.most
     }
 }
 

@@ -1,6 +1,6 @@
 //! The beat: it tells the fleet that this instance lives, and stops the work here when that cannot be told any more.
 
-use super::{ERROR_PAUSE, Identity, Phase, SlotManager};
+use super::{Beats, ERROR_PAUSE, Identity, Phase, SlotManager};
 use crate::{
     actors::recording_worker::Interrupt,
     domain::ports::{ActorInfo, InstanceInfo},
@@ -80,14 +80,17 @@ impl SlotManager {
         }
         self.dead_man = Some(self.child.run_later(ctx, left, |this, _| this.interrupt()));
         self.deps.obstacle.set(None);
-        if std::mem::replace(&mut self.interrupted, false) && self.phase == Phase::Resting {
-            self.recover(ctx);
+        if self.beats == Beats::Stopped {
+            self.beats = Beats::ArrivingAgain;
+            if self.phase == Phase::Resting {
+                self.recover(ctx);
+            }
         }
     }
 
     /// The others may soon take this instance for dead and run its jobs: stop running them here.
     fn interrupt(&mut self) {
-        self.interrupted = true;
+        self.beats = Beats::Stopped;
         self.deps.obstacle.set(Some("no beat reaches the database".to_owned()));
         tracing::error!(running = self.busy.len(), "no beat reached the database: interrupting downloads");
         for worker in &self.deps.workers {

@@ -106,13 +106,22 @@ pub struct SlotManager {
     poll_timer: Option<SpawnHandle>,
     /// Fires when half of the time is over after which the others take this instance for dead.
     dead_man: Option<SpawnHandle>,
-    interrupted: bool,
+    beats: Beats,
     /// When the newest beat was sent that was answered.
     last_beat: Option<Instant>,
     beat_timer: Option<SpawnHandle>,
     /// The next step looks for leases that nobody here knows of.
     audit_due: bool,
     draining: bool,
+}
+
+/// Whether this instance's beats reach the database in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beats {
+    Arriving,
+    /// They had stopped after the step under way began: the others may have what it claims.
+    ArrivingAgain,
+    Stopped,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +168,7 @@ impl SlotManager {
             poll: deps.limits.poll_min,
             poll_timer: None,
             dead_man: None,
-            interrupted: false,
+            beats: Beats::Arriving,
             last_beat: None,
             beat_timer: None,
             audit_due: false,
@@ -182,7 +191,7 @@ impl SlotManager {
         }
         // A job that is ready stays so while nothing can be stored, or nobody knows yet: a claim would only park it.
         let is_held = !self.deps.holds.lets_claim();
-        let claiming = !self.interrupted && !is_held && !self.child.shutting_down();
+        let claiming = self.beats != Beats::Stopped && !is_held && !self.child.shutting_down();
         let sent: Vec<Finished> = self.finished.drain(..self.finished.len().min(SETTLE_LIMIT)).collect();
         let mut offered: Vec<WorkerLife> =
             if claiming { std::mem::take(&mut self.free).into_iter().collect() } else { Vec::new() };
@@ -191,6 +200,9 @@ impl SlotManager {
                 self.poll_in(self.deps.limits.poll_max, ctx);
             }
             return self.leave_if_drained(ctx);
+        }
+        if self.beats == Beats::ArrivingAgain {
+            self.beats = Beats::Arriving;
         }
         self.phase = Phase::Stepping { again: false };
         let (dispatch, mut request) = (Arc::clone(&self.deps.dispatch), self.claim_request());
@@ -261,10 +273,10 @@ impl SlotManager {
         self.place = place;
         self.free.extend(offered);
         for (life, job) in jobs {
-            if self.interrupted {
-                self.refuse(&job);
-            } else {
+            if self.beats == Beats::Arriving {
                 self.assign(life, job);
+            } else {
+                self.refuse(&job);
             }
         }
     }

@@ -25,7 +25,7 @@ use std::{
 pub(super) const ASIDE: &str = ".callspool-aside";
 const LOCK: &str = ".lock";
 const LOCK_WAIT: Duration = Duration::from_secs(10);
-/// Between two tries: longer than anybody has the lock who is not frozen.
+/// Between two tries: about as long as the calls under it take on a disk.
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
 /// Which file stands under a name. A file that replaces another is another inode; should a number be used again at once,

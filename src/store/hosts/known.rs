@@ -121,7 +121,8 @@ impl Hosts {
     /// The same, waiting for one until `deadline`; what cannot pass is not waited for.
     pub(super) async fn primary_by(&self, deadline: Instant) -> Result<Primary, Error> {
         loop {
-            let found = self.primary().await;
+            let found = tokio::time::timeout_at(deadline.into(), self.primary()).await;
+            let found = found.unwrap_or(Err(Error::PoolTimedOut));
             match found {
                 Err(error) if can_pass(&error) && Instant::now() + LOOK_EVERY < deadline => {
                     tokio::time::sleep(LOOK_EVERY).await;

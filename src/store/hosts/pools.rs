@@ -2,6 +2,7 @@
 //! is told that it does not come.
 
 use super::{
+    super::lent::end_with_us,
     errors,
     known::{Hosts, Primary},
     look::is_read_only,
@@ -49,13 +50,14 @@ impl Seat {
 pub(in crate::store) struct Pools {
     hosts: Hosts,
     options: PgPoolOptions,
+    behind_pooler: bool,
     /// That of the newest primary.
     current: Mutex<Option<(Primary, PgPool)>>,
 }
 
 impl Pools {
-    pub(in crate::store) fn new(hosts: Hosts, options: PgPoolOptions) -> Self {
-        Self { hosts, options, current: Mutex::new(None) }
+    pub(in crate::store) fn new(hosts: Hosts, options: PgPoolOptions, behind_pooler: bool) -> Self {
+        Self { hosts, options, behind_pooler, current: Mutex::new(None) }
     }
 
     /// One connection to the primary. Waits as long as a pool of one host does.
@@ -75,7 +77,8 @@ impl Pools {
                 Ok(connection) if self.hosts.is(primary) => {
                     return Ok((connection, Seat::new(self.hosts.clone(), primary)));
                 }
-                Ok(_) => {}
+                // The driver would ask it whether it lives, without a limit.
+                Ok(connection) => drop(connection.detach()),
                 // That of a primary which is none any more.
                 Err(Error::PoolClosed) if !self.is_closed() => {}
                 Err(error) => {
@@ -122,14 +125,14 @@ impl Pools {
 
     /// A new connection is asked once whether it leads to a primary; whoever gets it finds out by [`Hosts::is`].
     fn options_for(&self, primary: Primary) -> PgPoolOptions {
-        let hosts = self.hosts.clone();
+        let (hosts, behind_pooler) = (self.hosts.clone(), self.behind_pooler);
         self.options.clone().after_connect(move |connection, _| {
             let hosts = hosts.clone();
             Box::pin(async move {
                 if is_read_only(connection).await? {
                     hosts.lost(primary);
                 }
-                Ok(())
+                if behind_pooler { Ok(()) } else { end_with_us(connection).await }
             })
         })
     }

@@ -71,7 +71,7 @@ metrics! {
     OLDEST_READY_JOB_AGE = Fleet Gauge "callspool_oldest_ready_job_age_seconds" []
         "Age of the fleet's oldest ready job, since it was enqueued, due or tried again by hand; 0 where none is ready";
     QUEUE_WATCH_AGE = Fleet Gauge "callspool_queue_watch_age_seconds" []
-        "Time since the queue was last looked at: how old the other figures of the fleet are; 0 where it never was";
+        "Time since the last look at all of the queue was complete: how old the other figures of the fleet are; 0 where there was none";
     QUEUE_STALLED = Fleet Gauge "callspool_queue_stalled" ["reason"]
         "Businesses whose ready jobs are not picked, by the reason that `explain` gives; `runnable`: all workers are busy";
     BUSINESS_SLOTS_IN_USE = Fleet Gauge "callspool_business_slots_in_use" ["business_id"]
