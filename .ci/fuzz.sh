@@ -6,9 +6,10 @@ seconds=$1
 shift
 wrapper=$PWD/.ci/fuzz-rustc.sh
 # A folder of its own, since what is in it counts coverage. The dependencies that `make test` has built are taken over.
-if [ ! -d fuzz/target/debug ] && [ -d target/debug/deps ]; then
+built=${CARGO_TARGET_DIR:-target}/debug
+if [ ! -d fuzz/target/debug ] && [ -d "$built/deps" ]; then
     mkdir -p fuzz/target/debug
-    for part in .fingerprint build deps; do cp -a "target/debug/$part" fuzz/target/debug/; done
+    for part in .fingerprint build deps; do cp -a "$built/$part" fuzz/target/debug/; done
     # The program's own are not instrumented.
     rm -rf fuzz/target/debug/.fingerprint/callspool-* fuzz/target/debug/deps/*callspool*
 fi

@@ -19,6 +19,8 @@ pub struct Disk {
 impl Disk {
     pub fn at(folder: &Path) -> Self {
         std::fs::create_dir_all(folder).unwrap();
+        // What a run of the same seed left that was killed.
+        while Uid::effective().is_root() && Self::unmount(folder) {}
         let mut disk = Self { folder: folder.to_owned(), is_own: false };
         let size = format!("size={SIZE}");
         disk.is_own = Uid::effective().is_root() && disk.mount(&["-t", "tmpfs", "-o", &size, "callspool-chaos"]);
@@ -47,6 +49,13 @@ impl Disk {
         if has_room { Ok(()) } else { Err("the disk cannot be emptied".to_owned()) }
     }
 
+    /// Lazily: a process that is ending may still have a file open.
+    fn unmount(folder: &Path) -> bool {
+        let mut command = Command::new("umount");
+        command.arg("-l").arg(folder).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
     fn mount(&self, arguments: &[&str]) -> bool {
         let mut command = Command::new("mount");
         command.args(arguments).arg(&self.folder).stdout(Stdio::null()).stderr(Stdio::null());
@@ -57,8 +66,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.is_own {
-            // Lazily: a process that is ending may still have a file open.
-            _ = Command::new("umount").arg("-l").arg(&self.folder).status();
+            Self::unmount(&self.folder);
         }
     }
 }

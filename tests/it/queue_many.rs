@@ -75,6 +75,21 @@ async fn a_watch_in_several_looks_says_the_same_as_one_in_one_look() {
     assert_eq!((stalls.len(), stalls[0].reason, stalls[0].businesses), (1, Reason::Runnable, 25));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_concerns_the_whole_fleet_is_told_as_it_is_when_the_sweep_ends() {
+    let database = Database::migrated().await;
+    businesses(&database, 25).await;
+    let parts = WatchRules { businesses: 20, ..rules() };
+    assert_eq!(look(&database, &parts).await, [] as [String; 0], "no process works yet");
+    execute(&database, "insert into instance values (gen_random_uuid(), 'h', 1, '{}', '1', 1, false, '[]')").await;
+    let said = look(&database, &parts).await;
+    assert!(!said.iter().any(|change| change.contains("no_live_workers")), "{said:?}");
+    execute(&database, "delete from instance").await;
+    look(&database, &parts).await;
+    let said = look(&database, &parts).await;
+    assert!(said.contains(&"+no_live_workers 25 50".to_owned()), "{said:?}");
+}
+
 /// As when the whole fleet was restarted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_that_was_left_half_way_begins_anew() {

@@ -111,12 +111,12 @@ async fn a_process_whose_connections_all_break_goes_on_and_downloads_nothing_twi
     }
     provider.asked_times(3).await;
     let mut connection = database.connect().await;
-    for _ in 0..3 {
+    for turn in 0..3 {
         let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                     where datname = current_database() and application_name like 'callspool%'";
         let cut: i64 = sqlx::query_scalar(cut).fetch_one(&mut connection).await.unwrap();
         assert!(cut > 0);
-        another_goes_by(&process, 100 + u32::try_from(process.events("WORKER_DOWNLOAD_DONE").len()).unwrap()).await;
+        another_goes_by(&process, 100 + turn).await;
     }
     connection.close().await.unwrap();
     provider.release(3);
