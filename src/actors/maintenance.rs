@@ -32,6 +32,8 @@ const HEAL_PAUSE: Duration = Duration::from_secs(3);
 const SWEEP_BATCH: usize = 500;
 /// Between two checks of the storage.
 const STORAGE_INTERVAL: Duration = Duration::from_mins(1);
+/// While it cannot be used: a process is ready again soon after the cause is gone.
+const STORAGE_RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub struct MaintenanceDeps {
@@ -170,15 +172,17 @@ impl Maintenance {
         );
     }
 
-    /// Says at once, and as long as it lasts, that recordings cannot be stored (incident 21).
+    /// Says at once that recordings cannot be stored, and again when the reason is another one (incident 21).
     fn check_storage(&mut self, ctx: &mut Context<Self>) {
         let Some(storage) = self.deps.storage.clone() else { return };
         self.child.spawn_io(ctx, async move { storage.check().await }, |this, checked, ctx| {
-            if let Err(failure) = &checked {
-                tracing::error!(%failure, "the storage cannot be used");
+            let wait = if checked.is_ok() { STORAGE_INTERVAL } else { STORAGE_RETRY };
+            let obstacle = checked.err().map(|failure| format!("storage: {}", failure.message));
+            if let Some(failure) = obstacle.as_ref().filter(|_| obstacle != this.deps.storage_obstacle.get()) {
+                tracing::error!(failure, "the storage cannot be used");
             }
-            this.deps.storage_obstacle.set(checked.err().map(|failure| format!("storage: {}", failure.message)));
-            this.child.run_later(ctx, this.jittered(STORAGE_INTERVAL), Self::check_storage);
+            this.deps.storage_obstacle.set(obstacle);
+            this.child.run_later(ctx, this.jittered(wait), Self::check_storage);
         });
     }
 

@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 
 /// Longest wait for the database's answer; orchestrators give a probe a second or so.
 const PATIENCE: Duration = Duration::from_millis(900);
-/// A database that answered others so lately is there, and is not asked. So a probe waits no longer where an answer takes
-/// long or every connection is in use.
-const LATELY: Duration = Duration::from_secs(2);
+/// A database that carried out a write so lately, a beat say, is there, and is not asked. So a probe waits no longer where
+/// an answer takes long or every connection is in use.
+const LATELY: Duration = Duration::from_secs(5);
 
 /// `read_only_sql_transaction`: a standby (PostgreSQL documentation, Appendix A).
 const READ_ONLY: &str = "25006";
