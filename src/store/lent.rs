@@ -18,6 +18,13 @@ use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 /// Longest wait for the answer of a connection to the question whether it lives.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// `wait`: of those who want a connection. The question ends before they give up, or it would tell nothing. Behind a pooler
+/// it may stand in line for a session.
+pub(super) fn answer_limit(wait: Duration, behind_pooler: bool) -> Duration {
+    if behind_pooler { wait / 2 } else { ANSWER_LIMIT.min(wait / 2) }
+}
+
 /// One that somebody waited for goes on without being asked again: where all are in use, that is a third of the round
 /// trips.
 const JUST_BACK: Duration = Duration::from_millis(10);
@@ -31,9 +38,8 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// `wait`: of those who want a connection. The question ends before they give up, or it would tell nothing.
-    pub(super) fn new(wait: Duration) -> Self {
-        Self { last: Arc::default(), limit: ANSWER_LIMIT.min(wait / 2) }
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { last: Arc::default(), limit }
     }
 
     fn since(&self, asked: Instant) {
@@ -79,13 +85,19 @@ pub(super) struct Lent {
     /// Until the drop.
     connection: Option<PoolConnection<Postgres>>,
     in_transaction: bool,
+    /// Longest wait for its answer when it goes back.
+    limit: Duration,
     /// Until the connection is back.
     turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Lent {
-    pub(super) fn new(connection: PoolConnection<Postgres>, turn: Option<OwnedSemaphorePermit>) -> Self {
-        Self { connection: Some(connection), in_transaction: false, turn }
+    pub(super) fn new(
+        connection: PoolConnection<Postgres>,
+        limit: Duration,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self { connection: Some(connection), in_transaction: false, limit, turn }
     }
 
     pub(super) fn connection(&mut self) -> &mut PgConnection {
@@ -110,10 +122,10 @@ impl Drop for Lent {
         let (Some(connection), in_transaction) = (self.connection.take(), self.in_transaction) else { return };
         // Where nothing can be awaited any more it ends with its socket.
         let Ok(runtime) = Handle::try_current() else { return drop(connection.detach()) };
-        let turn = self.turn.take();
+        let (turn, limit) = (self.turn.take(), self.limit);
         runtime.spawn(async move {
             // No answer in time is no silence: it may still be at the statement that was given up.
-            let _ = timeout(ANSWER_LIMIT, go_back(connection, in_transaction)).await;
+            let _ = timeout(limit, go_back(connection, in_transaction)).await;
             drop(turn);
         });
     }

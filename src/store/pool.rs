@@ -14,7 +14,7 @@
 use super::{
     hosts::{Address, Pools, Seat},
     lately::Lately,
-    lent::{Lent, Silence, end_with_us},
+    lent::{Lent, Silence, answer_limit, end_with_us},
 };
 use crate::domain::observation::PoolUse;
 use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, future, stream};
@@ -23,7 +23,7 @@ use sqlx::{
     error::BoxDynError,
     postgres::{PgArguments, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 type BoxFuture<'e, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'e>>;
@@ -34,6 +34,8 @@ type BoxStream<'e> = Pin<Box<dyn stream::Stream<Item = Result<Either<PgQueryResu
 pub(super) struct Pool {
     hosts: PoolHosts,
     sessions: Sessions,
+    /// Longest wait for a connection's answer whether it lives.
+    answer_limit: Duration,
     /// Told of each answer, where what it sends are writes.
     answers: Option<Lately>,
     /// Who takes one of its connections takes a turn first.
@@ -59,7 +61,8 @@ impl Pool {
     /// Opens no connection yet. `behind_pooler`: a transaction-mode pooler's address. `answers` is told of each answer;
     /// for a pool that sends writes, because a standby answers what only reads.
     pub(super) fn new(pool: PgPoolOptions, address: Address, behind_pooler: bool, answers: Option<Lately>) -> Self {
-        let silence = Silence::new(pool.get_acquire_timeout());
+        let answer_limit = answer_limit(pool.get_acquire_timeout(), behind_pooler);
+        let silence = Silence::new(answer_limit);
         let pool = pool.test_before_acquire(false).before_acquire(move |connection, is| {
             let silence = silence.clone();
             Box::pin(async move { Ok(silence.passes(connection, is).await) })
@@ -74,13 +77,14 @@ impl Pool {
             }
             Address::Several(hosts) => PoolHosts::Several(Arc::new(Pools::new(hosts, pool, behind_pooler))),
         };
-        Self { hosts, sessions, answers, turns: None }
+        Self { hosts, sessions, answer_limit, answers, turns: None }
     }
 
     /// The same connections for what can wait: at most so many of them at a time.
     pub(super) fn with_turns(&self, turns: u32) -> Self {
         let turns = Some(Arc::new(Semaphore::new(turns as usize)));
-        Self { hosts: self.hosts.clone(), sessions: self.sessions, answers: self.answers.clone(), turns }
+        let (hosts, answers) = (self.hosts.clone(), self.answers.clone());
+        Self { hosts, sessions: self.sessions, answer_limit: self.answer_limit, answers, turns }
     }
 
     /// It waits without a limit: callers have theirs.
@@ -103,7 +107,7 @@ impl Pool {
         };
         match acquired {
             // That one is lent is no answer yet.
-            Ok((connection, seat)) => Ok((Lent::new(connection, turn), seat)),
+            Ok((connection, seat)) => Ok((Lent::new(connection, self.answer_limit, turn), seat)),
             Err(error) => self.hear(Err(error)),
         }
     }
