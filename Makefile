@@ -50,7 +50,7 @@ test-all-after-setup:
 	cargo build --locked $(FEATURES)
 	cd tests/browser && npm test
 	CALLSPOOL_BENCH_JOBS=2000 cargo test --locked $(FEATURES) --bench pure --bench start --bench lists -- --test
-	cargo test --locked $(FEATURES) --bench soak --bench overload --bench many -- --test
+	cargo test --locked $(FEATURES) --bench soak --bench overload -- --test
 	sh .ci/audit.sh
 	@sh .ci/previous.sh
 	cargo test --locked $(FEATURES) --test heavy -- upgrade::
