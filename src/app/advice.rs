@@ -53,7 +53,9 @@ pub fn about_database(error: &StoreError) -> String {
         Some("42P01" | "42883" | "3F000") => "`callspool migrate run` brings the schema there",
         Some("53300") => "close other connections, or raise max_connections of the server; then try again",
         Some("57P03" | "57P01") => "the server starts or stops: try again in a moment",
-        Some("25006") => "DATABASE_URL leads to a standby: name the primary, or all hosts, separated by commas",
+        Some(StoreError::READ_ONLY) => {
+            "DATABASE_URL leads to a standby: name the primary, or all hosts, separated by commas"
+        }
         _ if message.contains("database.pooler=transaction") => "set CALLSPOOL__DATABASE__POOLER=transaction",
         None if message.starts_with("TLS") => "check sslmode and the certificates in DATABASE_URL",
         None if message.starts_with("the address") => {

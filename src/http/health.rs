@@ -1,6 +1,7 @@
 //! `/healthz`: the process answers. `/readyz`: it can do what it is for, or says why not.
 
 use super::HttpDeps;
+use crate::domain::ports::StoreError;
 use actix_web::{HttpResponse, http::header, web};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
@@ -11,9 +12,6 @@ const PATIENCE: Duration = Duration::from_millis(900);
 /// A database that carried out a write so lately, a beat say, is there, and is not asked. So a probe waits no longer where
 /// an answer takes long or every connection is in use.
 const LATELY: Duration = Duration::from_secs(5);
-
-/// `read_only_sql_transaction`: a standby (PostgreSQL documentation, Appendix A).
-const READ_ONLY: &str = "25006";
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Alive {
@@ -39,7 +37,7 @@ pub async fn ready(deps: web::Data<HttpDeps>) -> HttpResponse {
     if !deps.jobs.answered_within(LATELY) {
         match deps.io.spawn(async move { fresh.ping.get(ping).await }).await {
             Ok(Some(Ok(()))) => {}
-            Ok(Some(Err(error))) if error.sqlstate.as_deref() == Some(READ_ONLY) => {
+            Ok(Some(Err(error))) if error.sqlstate.as_deref() == Some(StoreError::READ_ONLY) => {
                 reasons.push(format!("the database takes no writes: {}", error.message));
             }
             _ => reasons.push("the database does not answer".to_owned()),

@@ -58,7 +58,7 @@ pub(super) fn can_pass(error: &sqlx::Error) -> bool {
     // 25P03 a session that was frozen in its transaction, 25006 a standby that is not promoted yet (PostgreSQL
     // documentation, Appendix A).
     ["08", "53", "57P0", "40"].iter().any(|class| code.starts_with(class))
-        || ["55P03", "57014", "25P03", "25006"].contains(&code.as_ref())
+        || ["55P03", "57014", "25P03", StoreError::READ_ONLY].contains(&code.as_ref())
 }
 
 #[cfg(test)]

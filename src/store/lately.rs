@@ -1,6 +1,6 @@
 //! When the database carried out a write last: whoever asks whether it is there need not ask it while it answers others.
 
-use super::hosts::NoPrimary;
+use crate::domain::ports::StoreError;
 use sqlx::Error;
 use std::{
     sync::{
@@ -28,7 +28,7 @@ impl Lately {
         match answer {
             Ok(_) => self.note(),
             Err(Error::Io(_)) => self.doubt(),
-            Err(Error::Database(error)) if error.code().as_deref() == Some(NoPrimary::READ_ONLY) => self.doubt(),
+            Err(Error::Database(error)) if error.code().as_deref() == Some(StoreError::READ_ONLY) => self.doubt(),
             Err(_) => {}
         }
     }

@@ -56,15 +56,20 @@ fn may_be_contained() -> bool {
     may
 }
 
+/// A way to the database that anybody may use, and a process that goes by it.
+async fn contained() -> (Way, Setup) {
+    let (database, provider) = (Database::migrated().await, Provider::start());
+    let (way, far) = Way::to(&database);
+    open_to_others(&far);
+    (way, Setup::new(&database).provider(&provider).var("DATABASE_URL", &far.url))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_works_as_nobody_on_a_read_only_root_and_its_health_is_seen() {
     if !may_be_contained() {
         return;
     }
-    let (database, provider) = (Database::migrated().await, Provider::start());
-    let (_way, far) = Way::to(&database);
-    open_to_others(&far);
-    let setup = Setup::new(&database).provider(&provider).var("DATABASE_URL", &far.url);
+    let (_way, setup) = contained().await;
     let mut process = setup.start_by_shell(LINE);
     process.wait_until_ready().await;
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
@@ -97,10 +102,7 @@ async fn a_process_for_webhooks_needs_no_storage_that_it_can_write() {
     if !may_be_contained() {
         return;
     }
-    let (database, provider) = (Database::migrated().await, Provider::start());
-    let (_way, far) = Way::to(&database);
-    open_to_others(&far);
-    let setup = Setup::new(&database).provider(&provider).var("DATABASE_URL", &far.url);
+    let (_way, setup) = contained().await;
     let line =
         LINE.replace("mount -t tmpfs -o uid=10001,gid=10001,mode=0750,noexec,nosuid,nodev none recordings && ", "");
     assert_ne!(line, LINE);

@@ -90,6 +90,15 @@ impl Scene {
         change(setup).run().await
     }
 
+    /// Another one stores the newer recording; what the zombie downloads goes on, and comes to nothing.
+    async fn is_overtaken(&self) {
+        let other = self.freeze_and_replace().await;
+        self.is_done_by(&other).await;
+        self.provider.release(1);
+        self.wakes_and_changes_nothing(&other).await;
+        self.superseded().await;
+    }
+
     /// The other process has downloaded and settled what the zombie still believes to have.
     async fn is_done_by(&self, other: &Process) {
         assert_eq!(other.event("WORKER_RELEASE_SLOT").await["reason"], "reaped");
@@ -164,11 +173,7 @@ async fn writes_aside(process: &Process) {
 async fn frozen_in_the_middle_of_a_download_it_cannot_replace_the_newer_file() {
     let scene = Scene::new(Answer::Held(older())).await;
     writes_aside(&scene.zombie).await;
-    let other = scene.freeze_and_replace().await;
-    scene.is_done_by(&other).await;
-    scene.provider.release(1);
-    scene.wakes_and_changes_nothing(&other).await;
-    scene.superseded().await;
+    scene.is_overtaken().await;
 }
 
 /// It begins its file when the newer one stands there already: for the storage, it replaces what it saw.
@@ -176,11 +181,7 @@ async fn frozen_in_the_middle_of_a_download_it_cannot_replace_the_newer_file() {
 async fn frozen_before_the_first_byte_it_cannot_replace_the_newer_file() {
     let scene = Scene::new(Answer::Late(older())).await;
     scene.provider.asked_times(1).await;
-    let other = scene.freeze_and_replace().await;
-    scene.is_done_by(&other).await;
-    scene.provider.release(1);
-    scene.wakes_and_changes_nothing(&other).await;
-    scene.superseded().await;
+    scene.is_overtaken().await;
 }
 
 /// Its file is whole, and waits for the lock under which names are given.
@@ -293,11 +294,7 @@ async fn a_lock_that_a_frozen_process_has_is_the_storages_trouble_and_costs_no_a
 async fn a_zombie_whose_recording_was_of_another_kind_leaves_no_second_file() {
     let scene = Scene::new(Answer::Held(wav(1, 2))).await;
     writes_aside(&scene.zombie).await;
-    let other = scene.freeze_and_replace().await;
-    scene.is_done_by(&other).await;
-    scene.provider.release(1);
-    scene.wakes_and_changes_nothing(&other).await;
-    scene.superseded().await;
+    scene.is_overtaken().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,7 +30,8 @@ pub struct Fence {
 
 impl Fence {
     /// `trusted_for`: an attempt that began so lately was not frozen since for so long that others took its job; at most
-    /// `queue.beat_ttl`. What came before, between the claim and here, is the slot manager's to know. It costs no question, unless it replaces a file.
+    /// `queue.beat_ttl`. It costs no question, unless it replaces a file. What came before, between the claim and here, is
+    /// the slot manager's to know.
     pub fn new(leases: Arc<dyn Leases>, trusted_for: Duration) -> Self {
         Self { leases, trusted_for }
     }

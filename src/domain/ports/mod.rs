@@ -36,6 +36,9 @@ impl StoreError {
     pub fn new(sqlstate: Option<String>, message: impl AsRef<str>) -> Self {
         Self { sqlstate, message: clean(message.as_ref()) }
     }
+
+    /// `read_only_sql_transaction`: a standby (PostgreSQL documentation, Appendix A).
+    pub const READ_ONLY: &str = "25006";
 }
 
 pub type StoreResult<T> = Result<T, StoreError>;

@@ -1,5 +1,6 @@
 //! What an error says of the host that it came from.
 
+use crate::domain::ports::StoreError;
 use sqlx::Error;
 use std::io;
 
@@ -19,21 +20,18 @@ impl Default for NoPrimary {
 }
 
 impl NoPrimary {
-    /// `read_only_sql_transaction` (PostgreSQL documentation, Appendix A).
-    pub(in crate::store) const READ_ONLY: &str = "25006";
-
     /// `left_behind`: hosts that take writes, and were replaced by a promotion elsewhere.
     pub(super) fn standbys(hosts: usize, standbys: usize, left_behind: usize) -> Self {
         let mut message = format!("there is no primary; hosts: {hosts}, standbys: {standbys}");
         if left_behind > 0 {
             message = format!("{message}, left behind by a promotion: {left_behind}");
         }
-        Self { sqlstate: Some(Self::READ_ONLY.to_owned()), message, standbys }
+        Self { sqlstate: Some(StoreError::READ_ONLY.to_owned()), message, standbys }
     }
 
     pub(in crate::store) fn a_standby() -> Self {
         Self {
-            sqlstate: Some(Self::READ_ONLY.to_owned()),
+            sqlstate: Some(StoreError::READ_ONLY.to_owned()),
             message: "the host is a standby".to_owned(),
             standbys: 1,
         }
@@ -70,7 +68,7 @@ pub(super) fn of_statement(error: &Error) -> Says {
     }
     match error {
         Error::Database(answer) => match answer.code().as_deref() {
-            Some(NoPrimary::READ_ONLY) => Says::ReadOnly,
+            Some(StoreError::READ_ONLY) => Says::ReadOnly,
             Some(code) if is_end(code) => Says::Gone,
             _ => Says::Nothing,
         },
